@@ -1,0 +1,6 @@
+"""Minimum-distortion adversarial examples in JAX, after Szegedy et al. (2013), arXiv 1312.6199."""
+
+from jaxadv.attacks.minimal import AttackResult, Status, minimal_adversarial
+from jaxadv.attacks.options import AttackOptions
+
+__all__ = ["AttackOptions", "AttackResult", "Status", "minimal_adversarial"]

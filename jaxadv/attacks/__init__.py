@@ -1,0 +1,1 @@
+"""Attacks: images that a network misclassifies."""

@@ -1,0 +1,94 @@
+"""What an attack demands of its input, checked before any work starts."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def validated(
+    logits_fn: Callable, params: Any, x: Any, target: Any, *, batch_size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns x as float32 (float64 with jax_enable_x64) and target as int32.
+
+    Raises ValueError where they or logits_fn are not what `minimal_adversarial` asks for. Warns if
+    the logits look like probabilities, on which cross-entropy would apply softmax twice.
+    """
+    x, target = checked_images(x), np.asarray(target)
+    sample = x[:batch_size]
+    classes = _number_of_classes(logits_fn, params, sample)
+    target = _checked_target(target, len(x), classes)
+    logits = np.asarray(jax.jit(logits_fn)(params, sample))
+    _check_logits(logits)
+    return x, target
+
+
+def checked_images(x: Any) -> np.ndarray:
+    """Returns x as a floating-point array, or raises ValueError: (B, …), finite, in [0, 1]."""
+    x = np.asarray(x)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(
+            f"images must be floating-point numbers in [0, 1], got {x.dtype};"
+            " divide 8-bit images by 255"
+        )
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"images must have the shape (B, …) with B ≥ 1, got {x.shape}")
+    x = x.astype(jax.dtypes.canonicalize_dtype(np.float64))
+    if not np.isfinite(x).all():
+        bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
+        raise ValueError(f"images must be finite, got NaN or infinity in images {_some(bad)}")
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(
+            f"images must lie in [0, 1], got values from {x.min():g} to {x.max():g};"
+            " put any other normalisation into logits_fn"
+        )
+    return x
+
+
+def _number_of_classes(logits_fn, params, x):
+    try:
+        output = jax.eval_shape(logits_fn, params, x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"logits_fn cannot be applied to images of shape {x.shape}: {error}"
+        ) from error
+    shape = getattr(output, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:
+        raise ValueError(
+            f"logits_fn must map {x.shape} images to ({len(x)}, k) logits with k ≥ 2 classes,"
+            f" got {jax.tree.map(lambda a: a.shape, output)}"
+        )
+    return shape[1]
+
+
+def _checked_target(target, images, classes):
+    if target.shape != (images,):
+        raise ValueError(
+            f"target must hold one class per image, shape ({images},), got {target.shape}"
+        )
+    if not np.issubdtype(target.dtype, np.integer):
+        raise ValueError(f"target must hold integer classes, got {target.dtype}")
+    if target.min() < 0 or target.max() >= classes:
+        raise ValueError(
+            f"target must hold classes from 0 to {classes - 1},"
+            f" got values from {target.min()} to {target.max()}"
+        )
+    return target.astype(np.int32)
+
+
+def _check_logits(logits):
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.any():
+        raise ValueError("logits_fn returned NaN or infinity for every image")
+    if np.allclose(logits[finite].sum(axis=1), 1, atol=1e-3) and logits[finite].min() >= 0:
+        warnings.warn(
+            "the logits look like probabilities (each row is non-negative and sums to 1):"
+            " logits_fn should return the values before softmax",
+            stacklevel=4,
+        )
+
+
+def _some(indices, most=5):
+    return ", ".join(map(str, indices[:most])) + (", …" if len(indices) > most else "")

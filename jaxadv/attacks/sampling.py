@@ -1,0 +1,24 @@
+"""Random choices per image, each from the seed and the image's global index alone."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def wrong_targets(labels: np.ndarray, classes: int, seed: int) -> np.ndarray:
+    """Draws for each image a class other than its label, uniformly: (N,) int -> (N,) int32."""
+    keys = _keys(seed, len(labels))
+    offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
+    return np.asarray((labels + offset) % classes, np.int32)
+
+
+def gaussian_noise(images: np.ndarray, stddev: float, seed: int) -> np.ndarray:
+    """Adds noise to (N, …) images, independent per pixel; the result may leave [0, 1]."""
+    draw = functools.partial(jax.random.normal, shape=images.shape[1:])
+    return np.asarray(images + stddev * jax.vmap(draw)(_keys(seed, len(images))))
+
+
+def _keys(seed, count):
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(count))

@@ -1,0 +1,174 @@
+"""The search for the smallest successful distortion of one image: box-constrained L-BFGS over c.
+
+Everything here is pure and works on a single image and target; `minimal` maps it over a batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.solvers.lbfgsb import LBFGSB
+
+# |r| is smoothed to √(‖r‖² + δ²) − δ, δ = 1e-4 ‖1‖: its gradient exists at r = 0, where we start.
+L2_SMOOTHING = 1e-4
+
+
+class Candidate(NamedTuple):
+    """An image and how far it has come: its squared distortion, and whether it succeeds."""
+
+    image: jax.Array
+    norm_squared: jax.Array
+    success: jax.Array
+
+
+class SearchState(NamedTuple):
+    """State of one image's search."""
+
+    image: jax.Array  # current iterate, in the box
+    solver: Any  # state of L-BFGS-B at `image` for the current c
+    c: jax.Array
+    succeeded_c: jax.Array  # largest c whose minimiser succeeded, 0 if none did
+    failed_c: jax.Array  # smallest c whose minimiser failed, ∞ if none did
+    best: Candidate
+    best_c: jax.Array
+    c_steps: jax.Array  # values of c that are done with
+    evaluations: jax.Array  # gradients of the network
+
+    @property
+    def finite(self) -> jax.Array:
+        """Whether the objective and its gradient are, at the current iterate."""
+        return jnp.isfinite(self.solver.value) & jnp.isfinite(self.solver.error)
+
+
+def search(
+    logits_fn: Callable, options: AttackOptions, params: Any, x: jax.Array, target: jax.Array
+) -> SearchState:
+    """Szegedy et al. (2013), sec. 4.1: minimise c|r| + loss_f(x + r, l), for the largest good c.
+
+    A larger c gives a smaller r, so the search keeps a bracket of the largest c whose minimiser is
+    still classified as the target: c grows after a success and shrinks after a failure by
+    `options.growth`, and is bisected in log c once both have been seen. Each descent starts from
+    the best image so far, and every iterate of every descent is a candidate for the result.
+    """
+
+    def logits(image):
+        return logits_fn(params, image[None])[0]
+
+    def objective(image, c):
+        output = logits(image)
+        loss = optax.softmax_cross_entropy_with_integer_labels(output, target)
+        return c * penalty(image - x, options.penalty) + loss, output
+
+    solver = LBFGSB(
+        objective,
+        has_aux=True,
+        history_size=options.history_size,
+        tol=options.tol,
+        maxls=options.max_line_search,
+        linesearch_init="max",
+        implicit_diff=False,
+        unroll=False,
+    )
+    box = (jnp.zeros_like(x), jnp.ones_like(x))
+
+    def step(state: SearchState) -> SearchState:
+        image, solver_state = solver.update(state.image, state.solver, box, state.c)
+        candidate = Candidate(
+            image,
+            jnp.sum((image - x) ** 2),
+            target_margin(solver_state.aux, target) >= options.margin,
+        )
+        best, improved = _smaller(candidate, state.best)
+        state = state._replace(
+            image=image,
+            solver=solver_state,
+            best=best,
+            best_c=jnp.where(improved, state.c, state.best_c),
+            evaluations=state.evaluations + solver_state.num_grad_eval - state.solver.num_grad_eval,
+        )
+        descent_over = (
+            ~(solver_state.error > options.tol)
+            | solver_state.failed_linesearch
+            | (solver_state.iter_num >= options.max_iterations)
+        )
+        advanced = _advance_c(state, candidate.success, options)
+        advanced = advanced._replace(
+            solver=solver.init_state(advanced.image, box, advanced.c),
+            evaluations=advanced.evaluations + 1,
+        )
+        return jax.tree.map(lambda a, b: jnp.where(descent_over, a, b), advanced, state)
+
+    c = first_c(logits, x, target, options.penalty)
+    at_x = Candidate(x, jnp.zeros_like(c), target_margin(logits(x), target) >= 0)
+    initial = SearchState(
+        image=x,
+        solver=solver.init_state(x, box, c),
+        c=c,
+        succeeded_c=jnp.zeros_like(c),
+        failed_c=jnp.full_like(c, jnp.inf),
+        best=at_x,
+        best_c=c,
+        c_steps=jnp.where(at_x.success, options.c_steps, 0),
+        evaluations=jnp.array(2),
+    )
+    return jax.lax.while_loop(lambda state: state.c_steps < options.c_steps, step, initial)
+
+
+def penalty(r: jax.Array, name: str) -> jax.Array:
+    """|r| as the paper leaves it open: "l2_squared", ‖r‖², or "l2", ‖r‖ smoothed at 0."""
+    norm_squared = jnp.sum(r**2)
+    if name == "l2_squared":
+        return norm_squared
+    smoothing = L2_SMOOTHING * r.size**0.5
+    return jnp.sqrt(norm_squared + smoothing**2) - smoothing
+
+
+def target_margin(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Logit of the target less the largest other one, over the largest magnitude of any logit."""
+    others = jnp.where(jnp.arange(len(logits)) == target, -jnp.inf, logits)
+    return (logits[target] - jnp.max(others)) / jnp.max(jnp.abs(logits))
+
+
+def first_c(logits: Callable, x: jax.Array, target: jax.Array, penalty_name: str) -> jax.Array:
+    """The c whose minimiser would lie on the decision boundary if the logits were linear.
+
+    With g the gap between the logits of the current class and the target, and G its gradient's
+    norm, the boundary is at ‖r‖ = g/G, where the cross-entropy of two classes has the gradient G/2:
+    stationary for c = G²/(4g) with ‖r‖², and for c = G/2 with ‖r‖.
+    """
+
+    def gap(image):
+        output = logits(image)
+        return jnp.max(output) - output[target]
+
+    value, gradient = jax.value_and_grad(gap)(x)
+    norm_squared = jnp.sum(gradient**2)
+    c = norm_squared / (4 * value) if penalty_name == "l2_squared" else jnp.sqrt(norm_squared) / 2
+    return jnp.where(jnp.isfinite(c) & (c > 0), c, 1.0)
+
+
+def _smaller(candidate: Candidate, best: Candidate) -> tuple[Candidate, jax.Array]:
+    """The smaller success; before the first success the latest finite candidate."""
+    closer = candidate.success & (candidate.norm_squared < best.norm_squared)
+    improved = jnp.where(best.success, closer, jnp.isfinite(candidate.norm_squared))
+    return jax.tree.map(lambda a, b: jnp.where(improved, a, b), candidate, best), improved
+
+
+def _advance_c(state: SearchState, success: jax.Array, options: AttackOptions) -> SearchState:
+    """Narrows the bracket by the outcome at the current c and chooses the next c."""
+    succeeded_c = jnp.where(success, state.c, state.succeeded_c)
+    failed_c = jnp.where(success, state.failed_c, state.c)
+    bracketed = (succeeded_c > 0) & jnp.isfinite(failed_c)
+    grown = jnp.where(success, state.c * options.growth, state.c / options.growth)
+    bisected = jnp.exp(0.5 * (jnp.log(succeeded_c) + jnp.log(failed_c)))
+    return state._replace(
+        image=state.best.image,
+        c=jnp.where(bracketed, bisected, grown),
+        succeeded_c=succeeded_c,
+        failed_c=failed_c,
+        c_steps=state.c_steps + 1,
+    )

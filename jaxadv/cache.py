@@ -1,0 +1,59 @@
+"""What is worth keeping between runs, in files named after all that it depends on."""
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import platformdirs
+
+DEFAULT_DIRECTORY = Path(platformdirs.user_cache_dir("jaxadv"))
+
+
+def fingerprint(*values: Any) -> str:
+    """16 hexadecimal digits from the values: arrays by content, others by repr, less addresses."""
+    digest = hashlib.sha256()
+    for path, value in jax.tree.leaves_with_path(values):
+        digest.update(jax.tree_util.keystr(path).encode())
+        if isinstance(value, (np.ndarray, jax.Array)):
+            digest.update(f"{value.dtype}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        else:
+            digest.update(re.sub(" at 0x[0-9a-f]+", "", repr(value)).encode())
+    return digest.hexdigest()[:16]
+
+
+def source_fingerprint(*packages: Any) -> str:
+    """Fingerprint of the source of Python packages: results made by older code are not reused."""
+    files = [path for package in packages for path in Path(package.__file__).parent.glob("*.py")]
+    return fingerprint([path.read_bytes() for path in sorted(files)])
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that becomes `path` at the end, so that `path` is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    os.close(descriptor)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def stored(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Reads arrays from an .npz file, which is made first where it is not there."""
+    if not path.exists():
+        arrays = make()
+        with replacing(path) as temporary:
+            np.savez(temporary, **arrays)
+        return arrays
+    with np.load(path) as file:
+        return dict(file)

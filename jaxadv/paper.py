@@ -1,0 +1,38 @@
+"""Figures that Szegedy et al. (2013), arXiv 1312.6199, report, as fractions."""
+
+from typing import NamedTuple
+
+
+class ModelFigures(NamedTuple):
+    """A row of Table 1."""
+
+    train_error: float | None
+    test_error: float | None
+    distortion: float | None
+
+
+NO_FIGURES = ModelFigures(None, None, None)
+
+TABLE_1 = {
+    "FC10(1e-4)": ModelFigures(0.067, 0.074, 0.062),
+    "FC10(1e-2)": ModelFigures(0.10, 0.094, 0.1),
+    "FC10(1)": ModelFigures(0.212, 0.20, 0.14),
+    "FC100-100-10": ModelFigures(0.0, 0.0164, 0.058),
+    "FC200-200-10": ModelFigures(0.0, 0.0154, 0.065),
+    "AE400-10": ModelFigures(0.0057, 0.019, 0.086),
+}
+
+# Error of the column's model on the examples made for the row's, or on noise; columns as Table 1.
+TABLE_2 = {
+    row: dict(zip(TABLE_1, errors, strict=True))
+    for row, errors in {
+        "FC10(1e-4)": (1.0, 0.117, 0.227, 0.02, 0.039, 0.027),
+        "FC10(1e-2)": (0.871, 1.0, 0.352, 0.359, 0.273, 0.098),
+        "FC10(1)": (0.719, 0.762, 1.0, 0.481, 0.47, 0.344),
+        "FC100-100-10": (0.289, 0.137, 0.211, 1.0, 0.066, 0.02),
+        "FC200-200-10": (0.382, 0.14, 0.238, 0.203, 1.0, 0.027),
+        "AE400-10": (0.234, 0.16, 0.248, 0.094, 0.066, 1.0),
+        "Gaussian noise 0.1": (0.05, 0.101, 0.183, 0.0, 0.0, 0.008),
+        "Gaussian noise 0.3": (0.156, 0.113, 0.227, 0.05, 0.043, 0.031),
+    }.items()
+}

@@ -1,0 +1,1 @@
+"""Box-constrained minimisers."""
