@@ -39,7 +39,7 @@ def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | N
 def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
     """Builds the settings from defaults, then `--config FILE` (TOML), then the other options."""
     default = config_class()
-    for option, value in zip(argv, [*argv[1:], ""], strict=True):
+    for option, value in zip(argv, [*argv[1:], ""], strict=False):
         name, _, attached = option.partition("=")
         if name == "--config":
             default = from_toml(default, Path(attached or value))

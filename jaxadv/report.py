@@ -24,10 +24,17 @@ class Table(NamedTuple):
 
     def rich(self) -> rich.table.Table:
         """For the terminal; the names of columns break after a hyphen and before a bracket."""
-        table = rich.table.Table(title=self.title, title_justify="left", box=rich.box.SIMPLE_HEAD)
+        table = rich.table.Table(
+            title=self.title,
+            title_justify="left",
+            box=rich.box.SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 0, 0, 1),
+        )
         table.add_column(self.header[0], no_wrap=True)
         for name in self.header[1:]:
-            table.add_column(name.replace("-", "-\n", 1).replace("(", "\n("), justify="right")
+            split = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
+            table.add_column(split, justify="right")
         for row in self.rows:
             table.add_row(*row)
         return table

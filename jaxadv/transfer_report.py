@@ -97,7 +97,7 @@ def table_2(figures: Figures) -> Table:
         published = _published_errors(figures, name)
         cells = [percent(*pair) for pair in zip(errors, published, strict=True)]
         rows.append([name, *cells, distortion(average)])
-    title = "Table 2: error (%) of the column's model on examples made for the row's; distortion"
+    title = "Table 2: error (%) of the column's model on examples made for the row's"
     return Table(title, ["made for \\ fed to", *figures["columns"], "RMS"], rows)
 
 

@@ -121,11 +121,11 @@ def _solve(logits_fn, options, params, x, target) -> AttackResult:
 def _batch_size(options, images, devices):
     """Images per call: all devices' lanes, but for a few images only the power of 2 they need.
 
-    XLA's CPU kernels sum in the same order for 8 lanes or more: results are then the same bits.
+    In multiples of 8 lanes, XLA's CPU kernels sum in the same order: results are the same bits.
     """
     lanes = options.batch_size or (16 if devices[0].platform == "cpu" else 1024)
     needed = 2 ** math.ceil(math.log2(math.ceil(images / len(devices))))
-    return len(devices) * max(8, min(lanes, needed))
+    return len(devices) * 8 * math.ceil(min(lanes, needed) / 8)
 
 
 def _padded(array, size):

@@ -15,7 +15,7 @@ class AttackOptions:
 
     penalty: Penalty = "l2_squared"
     """|r| in the objective: l2_squared is the sum of squares, l2 its root (smoothed at r = 0)."""
-    c_steps: int = 10
+    c_steps: int = 8
     """Values of c tried per image: first to bracket the largest that succeeds, then to bisect."""
     growth: float = 3.0
     """Factor by which c grows after a success, and shrinks after a failure, until bracketed."""
@@ -26,7 +26,8 @@ class AttackOptions:
     history_size: int = 5
     """Pairs that L-BFGS keeps."""
     tol: float = 0.01
-    """A descent ends when no component of the projected gradient is larger."""
+    """A descent ends when no component of its projected gradient is larger, relative to the largest
+    component of the gradient, at x, of the current class's logit less the target's."""
     margin: float = 1e-4
     """By how much the target's logit must lead, relative to the largest magnitude of any logit."""
     batch_size: int | None = None

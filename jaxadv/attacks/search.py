@@ -15,6 +15,8 @@ from jaxadv.solvers.lbfgsb import LBFGSB
 
 # |r| is smoothed to √(‖r‖² + δ²) − δ, δ = 1e-4 ‖1‖: its gradient exists at r = 0, where we start.
 L2_SMOOTHING = 1e-4
+# Bisections between the last success and the last failure, which are near each other by then.
+HALVINGS = 10
 
 
 class Candidate(NamedTuple):
@@ -33,6 +35,7 @@ class SearchState(NamedTuple):
     c: jax.Array
     succeeded_c: jax.Array  # largest c whose minimiser succeeded, 0 if none did
     failed_c: jax.Array  # smallest c whose minimiser failed, ∞ if none did
+    failed: jax.Array  # that minimiser; x, the minimiser for c = ∞, if none did
     best: Candidate
     best_c: jax.Array
     c_steps: jax.Array  # values of c that are done with
@@ -52,8 +55,13 @@ def search(
     A larger c gives a smaller r, so the search keeps a bracket of the largest c whose minimiser is
     still classified as the target: c grows after a success and shrinks after a failure by
     `options.growth`, and is bisected in log c once both have been seen. Each descent starts from
-    the best image so far, and every iterate of every descent is a candidate for the result.
+    the best image so far, and every iterate of every descent is a candidate for the result. In the
+    end the decision boundary is located between the best image and the minimiser that failed.
     """
+    gap, gap_gradient = _gap(logits_fn, params, x, target)
+    # Makes `tol` relative: at the boundary the loss has about half the gradient of the gap.
+    scale = 1 / jnp.max(jnp.abs(gap_gradient))
+    scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
 
     def logits(image):
         return logits_fn(params, image[None])[0]
@@ -61,7 +69,7 @@ def search(
     def objective(image, c):
         output = logits(image)
         loss = optax.softmax_cross_entropy_with_integer_labels(output, target)
-        return c * penalty(image - x, options.penalty) + loss, output
+        return scale * (c * penalty(image - x, options.penalty) + loss), output
 
     solver = LBFGSB(
         objective,
@@ -75,13 +83,13 @@ def search(
     )
     box = (jnp.zeros_like(x), jnp.ones_like(x))
 
+    def candidate_at(image, output):
+        success = target_margin(output, target) >= options.margin
+        return Candidate(image, jnp.sum((image - x) ** 2), success)
+
     def step(state: SearchState) -> SearchState:
         image, solver_state = solver.update(state.image, state.solver, box, state.c)
-        candidate = Candidate(
-            image,
-            jnp.sum((image - x) ** 2),
-            target_margin(solver_state.aux, target) >= options.margin,
-        )
+        candidate = candidate_at(image, solver_state.aux)
         best, improved = _smaller(candidate, state.best)
         state = state._replace(
             image=image,
@@ -102,20 +110,31 @@ def search(
         )
         return jax.tree.map(lambda a, b: jnp.where(descent_over, a, b), advanced, state)
 
-    c = first_c(logits, x, target, options.penalty)
-    at_x = Candidate(x, jnp.zeros_like(c), target_margin(logits(x), target) >= 0)
+    def halve(index, carry):
+        best, failed = carry
+        middle = (best.image + failed) / 2
+        candidate = candidate_at(middle, logits(middle))
+        best, improved = _smaller(candidate, best)
+        return best, jnp.where(improved, failed, middle)
+
+    c = first_c(gap, gap_gradient, options.penalty)
+    at_x = Candidate(x, jnp.zeros_like(c), gap <= 0)
     initial = SearchState(
         image=x,
         solver=solver.init_state(x, box, c),
         c=c,
         succeeded_c=jnp.zeros_like(c),
         failed_c=jnp.full_like(c, jnp.inf),
+        failed=x,
         best=at_x,
         best_c=c,
         c_steps=jnp.where(at_x.success, options.c_steps, 0),
         evaluations=jnp.array(2),
     )
-    return jax.lax.while_loop(lambda state: state.c_steps < options.c_steps, step, initial)
+    final = jax.lax.while_loop(lambda state: state.c_steps < options.c_steps, step, initial)
+    best, _ = jax.lax.fori_loop(0, HALVINGS, halve, (final.best, final.failed))
+    best = jax.tree.map(lambda a, b: jnp.where(final.best.success, a, b), best, final.best)
+    return final._replace(best=best, evaluations=final.evaluations + HALVINGS)
 
 
 def penalty(r: jax.Array, name: str) -> jax.Array:
@@ -133,22 +152,26 @@ def target_margin(logits: jax.Array, target: jax.Array) -> jax.Array:
     return (logits[target] - jnp.max(others)) / jnp.max(jnp.abs(logits))
 
 
-def first_c(logits: Callable, x: jax.Array, target: jax.Array, penalty_name: str) -> jax.Array:
+def first_c(gap: jax.Array, gap_gradient: jax.Array, penalty_name: str) -> jax.Array:
     """The c whose minimiser would lie on the decision boundary if the logits were linear.
 
     With g the gap between the logits of the current class and the target, and G its gradient's
     norm, the boundary is at ‖r‖ = g/G, where the cross-entropy of two classes has the gradient G/2:
     stationary for c = G²/(4g) with ‖r‖², and for c = G/2 with ‖r‖.
     """
+    norm_squared = jnp.sum(gap_gradient**2)
+    c = norm_squared / (4 * gap) if penalty_name == "l2_squared" else jnp.sqrt(norm_squared) / 2
+    return jnp.where(jnp.isfinite(c) & (c > 0), c, 1.0)
+
+
+def _gap(logits_fn, params, x, target):
+    """The largest logit less the target's, and its gradient."""
 
     def gap(image):
-        output = logits(image)
+        output = logits_fn(params, image[None])[0]
         return jnp.max(output) - output[target]
 
-    value, gradient = jax.value_and_grad(gap)(x)
-    norm_squared = jnp.sum(gradient**2)
-    c = norm_squared / (4 * value) if penalty_name == "l2_squared" else jnp.sqrt(norm_squared) / 2
-    return jnp.where(jnp.isfinite(c) & (c > 0), c, 1.0)
+    return jax.value_and_grad(gap)(x)
 
 
 def _smaller(candidate: Candidate, best: Candidate) -> tuple[Candidate, jax.Array]:
@@ -170,5 +193,6 @@ def _advance_c(state: SearchState, success: jax.Array, options: AttackOptions) -
         c=jnp.where(bracketed, bisected, grown),
         succeeded_c=succeeded_c,
         failed_c=failed_c,
+        failed=jnp.where(success, state.failed, state.image),
         c_steps=state.c_steps + 1,
     )

@@ -62,7 +62,7 @@ class LBFGSB(jaxopt.LBFGSB):
 
         model = _quadratic_model(s_history, y_history, state.theta)
         direction = _model_minimizer(x, grad, lower, upper, model) - x
-        stepsize, step = self._step(params, state, unravel(direction), args, kwargs)
+        stepsize, step = self._step(params, state, unravel(direction), bounds, args, kwargs)
         # Rounding in x + direction can leave the box by one unit in the last place.
         new_x = jnp.clip(ravel_pytree(step.params)[0], lower, upper)
         new_grad = ravel_pytree(step.grad)[0]
@@ -102,11 +102,13 @@ class LBFGSB(jaxopt.LBFGSB):
             self.log_info(new_state, error_name="Projected gradient norm")
         return jaxopt.OptStep(unravel(new_x), new_state)
 
-    def _step(self, params, state, direction, args, kwargs):
+    def _step(self, params, state, direction, bounds, args, kwargs):
         """Moves along the direction: (stepsize, state of the line search at the new params)."""
         if callable(self.stepsize) or self.stepsize > 0:
             stepsize = self.stepsize(state.iter_num) if callable(self.stepsize) else self.stepsize
             new_params = jax.tree.map(lambda p, d: p + stepsize * d, params, direction)
+            if bounds is not None:
+                new_params = jax.tree.map(jnp.clip, new_params, *bounds)
             (value, aux), grad = self._value_and_grad_with_aux(new_params, *args, **kwargs)
             return stepsize, _FixedStep(new_params, value, grad, aux)
         stepsize = {

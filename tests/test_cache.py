@@ -1,0 +1,142 @@
+"""Fingerprints, and files that are whole or absent."""
+
+import os
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv import cache
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.cache import fingerprint
+from jaxadv.models import mlp
+
+ARRAY = np.arange(6, dtype="float32").reshape(2, 3)
+STABLE = """fingerprint(
+    mlp(5), AttackOptions(), jax.nn.sigmoid, object(), {"b": 1, "a": "text"},
+    np.arange(6, dtype="float32").reshape(2, 3),
+)"""
+
+
+def changed(index, value):
+    array = ARRAY.copy()
+    array.flat[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (ARRAY, changed(5, -1)),
+        (ARRAY, ARRAY.astype("float64")),
+        (ARRAY, ARRAY.view("int32")),
+        (ARRAY, ARRAY.reshape(3, 2)),
+        (ARRAY, ARRAY.T.copy()),
+        (ARRAY, list(ARRAY)),
+        ({"a": ARRAY}, {"b": ARRAY}),
+        ({"a": 1, "b": 2}, {"a": 2, "b": 1}),
+        ([1, 2], [2, 1]),
+        ([[1], 2], [1, [2]]),
+        (1, "1"),
+        (1, 1.0),
+        (AttackOptions(), AttackOptions(tol=0.5)),
+        (mlp(5), mlp(6)),
+        (jax.nn.sigmoid, jax.nn.relu),
+    ],
+)
+def test_fingerprint_is_sensitive(first, second):
+    assert fingerprint(first) != fingerprint(second)
+    assert fingerprint(first, second) != fingerprint(second, first)
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (ARRAY, ARRAY.copy()),
+        (ARRAY, jax.numpy.asarray(ARRAY)),
+        (ARRAY, np.asfortranarray(ARRAY)),
+        (ARRAY[:, ::2], ARRAY[:, ::2].copy()),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        (object(), object()),  # whose reprs have their addresses
+        (mlp(5), mlp(5)),
+    ],
+)
+def test_fingerprint_is_insensitive(first, second):
+    assert fingerprint(first) == fingerprint(second)
+
+
+def test_fingerprint_is_the_same_in_another_process():
+    code = f"""
+import jax, numpy as np
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.cache import fingerprint
+from jaxadv.models import mlp
+print({STABLE}, end="")"""
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-W", "error", "-c", code]
+    other = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert other.stdout == eval(STABLE)
+    assert len(other.stdout) == 16 and int(other.stdout, 16)
+
+
+def test_source_fingerprint_changes_with_the_source(tmp_path):
+    package = types.SimpleNamespace(__file__=str(tmp_path / "__init__.py"))
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "module.py").write_text("x = 1")
+    first = cache.source_fingerprint(package)
+    (tmp_path / "notes.txt").write_text("not source")
+    assert cache.source_fingerprint(package) == first
+    (tmp_path / "module.py").write_text("x = 2")
+    assert cache.source_fingerprint(package) != first
+
+
+def test_replacing_shows_the_file_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with cache.replacing(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert temporary.suffix == ".txt"
+    assert path.read_text() == "half"
+    with cache.replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert path.read_text() == "half"
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("old", [[], ["old"]])
+def test_replacing_leaves_nothing_behind_after_an_exception(tmp_path, old):
+    path = tmp_path / "file.txt"
+    for text in old:
+        path.write_text(text)
+    with pytest.raises(KeyboardInterrupt), cache.replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert [file.read_text() for file in tmp_path.iterdir()] == old
+
+
+def test_stored_makes_once(tmp_path):
+    path, made = tmp_path / "folder" / "arrays.npz", []
+
+    def make():
+        made.append({"a": ARRAY, "b/c": np.array([True, False])})
+        return made[0]
+
+    for _ in range(3):
+        arrays = cache.stored(path, make)
+        assert list(arrays) == ["a", "b/c"]
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, made[0][name], strict=True)
+    assert len(made) == 1
+
+
+def test_stored_keeps_nothing_that_could_not_be_made(tmp_path):
+    def fail():
+        raise RuntimeError("cannot be made")
+
+    with pytest.raises(RuntimeError, match="cannot be made"):
+        cache.stored(tmp_path / "arrays.npz", fail)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,95 @@
+"""Bad input is refused before any work, with what was got and what was expected."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv import AttackOptions, minimal_adversarial
+
+X = np.full((4, 3), 0.5, np.float32)
+TARGET = np.array([0, 1, 0, 1])
+
+
+def logits_fn(params, x):
+    return x @ jnp.array([[2.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
+
+
+def with_pixel(value):
+    x = X.copy()
+    x[2, 1] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (with_pixel(1.1), r"must lie in \[0, 1\], got values from 0\.5 to 1\.1"),
+        (with_pixel(-0.1), r"must lie in \[0, 1\], got values from -0\.1"),
+        (with_pixel(np.nan), r"must be finite, got NaN or infinity in images 2"),
+        (with_pixel(np.inf), r"must be finite, got NaN or infinity in images 2"),
+        ((255 * X).astype(np.uint8), r"must be floating-point numbers in \[0, 1\], got uint8"),
+        (X[0], r"must have the shape \(B, …\) with B ≥ 1, got \(3,\)"),
+        (X[:0], r"must have the shape \(B, …\) with B ≥ 1, got \(0, 3\)"),
+        (X[:, :1], r"logits_fn cannot be applied to images of shape \(4, 1\)"),
+    ],
+)
+def test_images(x, message):
+    with pytest.raises(ValueError, match=message):
+        minimal_adversarial(logits_fn, None, x, TARGET)
+
+
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        (TARGET[:3], r"one class per image, shape \(4,\), got \(3,\)"),
+        (TARGET[:, None], r"one class per image, shape \(4,\), got \(4, 1\)"),
+        (TARGET.astype(float), r"integer classes, got float64"),
+        (TARGET + 1, r"classes from 0 to 1, got values from 1 to 2"),
+        (TARGET - 1, r"classes from 0 to 1, got values from -1 to 0"),
+    ],
+)
+def test_target(target, message):
+    with pytest.raises(ValueError, match=message):
+        minimal_adversarial(logits_fn, None, X, target)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda params, x: x[:, 0], r"must map \(4, 3\) images to \(4, k\) logits .* got \(4,\)"),
+        (lambda params, x: x[:2], r"to \(4, k\) logits with k ≥ 2 classes, got \(2, 3\)"),
+        (lambda params, x: x[:, :1], r"with k ≥ 2 classes, got \(4, 1\)"),
+        (lambda params, x: (logits_fn(params, x), x), r"got \(\(4, 2\), \(4, 3\)\)"),
+        (lambda params, x: jnp.argsort(x), r"floating-point logits, got int32"),
+        (lambda params, x: jnp.nan * x, r"returned NaN or infinity for every image"),
+    ],
+)
+def test_logits_fn(function, message):
+    with pytest.raises(ValueError, match=message):
+        minimal_adversarial(function, None, X, TARGET)
+
+
+def test_probabilities_warn():
+    def probabilities(params, x):
+        return jax.nn.softmax(10 * logits_fn(params, x))
+
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        minimal_adversarial(probabilities, None, X, TARGET)
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"penalty": "l1"}, r"penalty must be 'l2_squared' or 'l2', got 'l1'"),
+        ({"c_steps": 0}, r"c_steps must be at least 1, got 0"),
+        ({"max_iterations": 0}, r"max_iterations must be at least 1"),
+        ({"batch_size": 0}, r"batch_size must be at least 1"),
+        ({"growth": 1.0}, r"growth must be larger than 1, got 1\.0"),
+        ({"tol": 0.0}, r"tol must be positive, got 0\.0"),
+        ({"margin": 1.0}, r"margin must be in \[0, 1\), got 1\.0"),
+    ],
+)
+def test_options(setting, message):
+    with pytest.raises(ValueError, match=message):
+        AttackOptions(**setting)
