@@ -1,6 +1,7 @@
 """Minimum-distortion adversarial examples in JAX, after Szegedy et al. (2013), arXiv 1312.6199."""
 
-from jaxadv.attacks.minimal import AttackResult, Status, minimal_adversarial
+from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult, Status
 
 __all__ = ["AttackOptions", "AttackResult", "Status", "minimal_adversarial"]

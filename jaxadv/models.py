@@ -1,12 +1,14 @@
 """The networks, as pure functions of plain-dict parameters."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 Params = dict[str, Any]
 
@@ -36,6 +38,47 @@ class FullyConnected(nn.Module):
         return self.activation(h @ kernel + bias)
 
 
+class Convolution(nn.Module):
+    """φ(h) = activation(h ∗ W + b) without padding, then the maximum of each pool × pool square.
+
+    The kernel, (height, width, in, out), is drawn from Glorot's uniform distribution. The sides of
+    the activations must be multiples of `pool`. The convolution is a matrix product of the patches:
+    within a loop, where training and attacks are, XLA's own has gradients 2 (in h) to 15 times (in
+    W) slower on CPU.
+    """
+
+    features: int
+    activation: Callable[[jax.Array], jax.Array] = identity
+    size: int = 3
+    pool: int = 1
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
+        """(B, height, width, channels) -> (B, (height − size + 1) / pool, …, features)."""
+        shape = (self.size, self.size, h.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        h = _patches(h, self.size) @ kernel.reshape(-1, self.features) + bias
+        return _max_pool(self.activation(h), self.pool)
+
+
+def _patches(h, size):
+    """(B, height, width, channels) -> (B, height − size + 1, …, size · size · channels)."""
+    height, width = h.shape[1] - size + 1, h.shape[2] - size + 1
+    offsets = itertools.product(range(size), repeat=2)
+    shifted = [h[:, i : i + height, j : j + width] for i, j in offsets]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def _max_pool(h, side):
+    """Reshape and max: its gradient is much faster on CPU than that of XLA's reduce_window."""
+    if side == 1:
+        return h
+    batch, height, width, channels = h.shape
+    blocks = h.reshape(batch, height // side, side, width // side, side, channels)
+    return blocks.max(axis=(2, 4))
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """A network as a sequence of named layers φ_K ∘ … ∘ φ_1.
@@ -51,7 +94,7 @@ class Network:
         """Draws parameters, each layer's from the key folded by its index."""
         params, h = {}, jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
         for index, layer in enumerate(self.layers):
-            variables = layer.init(jax.random.fold_in(key, index), jax.numpy.zeros(h.shape))
+            variables = layer.init(jax.random.fold_in(key, index), jnp.zeros(h.shape))
             params[layer.name] = variables["params"]
             h = jax.eval_shape(layer.apply, variables, h)
         return params
@@ -74,6 +117,21 @@ def mlp(*hidden: int, classes: int = 10, input_shape: tuple[int, ...] = (28, 28,
         for index, units in enumerate(hidden, start=1)
     ]
     return Network((*layers, FullyConnected(classes, name="softmax")), input_shape)
+
+
+def cnn(
+    *features: int,
+    units: int = 128,
+    classes: int = 10,
+    input_shape: tuple[int, ...] = (28, 28, 1),
+) -> Network:
+    """3 × 3 convolutions, the last with 2 × 2 max-pooling, and a hidden layer, all with ReLU."""
+    layers = [
+        Convolution(count, nn.relu, pool=2 if index == len(features) else 1, name=f"conv{index}")
+        for index, count in enumerate(features, start=1)
+    ]
+    hidden = FullyConnected(units, nn.relu, name="hidden")
+    return Network((*layers, hidden, FullyConnected(classes, name="softmax")), input_shape)
 
 
 def autoencoder(units: int, input_shape: tuple[int, ...] = (28, 28, 1)) -> Network:

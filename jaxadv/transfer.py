@@ -10,13 +10,14 @@ import numpy as np
 import jaxadv.attacks
 import jaxadv.solvers
 from jaxadv import cache
-from jaxadv.attacks.minimal import AttackResult, minimal_adversarial
+from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.training import error_rate
 from jaxadv.zoo import Model
 
-CHUNK = 128  # images per file: what an interruption can lose
+CHUNK = 4096  # images per file: what an interruption can lose
 
 
 class Noise(NamedTuple):

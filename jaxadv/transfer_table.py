@@ -28,7 +28,7 @@ class Config:
     """Data set."""
     models: tuple[str, ...] = tuple(zoo.ZOO)
     """Networks to train and attack, by name."""
-    images: int = 512
+    images: int = 2000
     """Number of training images to attack, from the first on."""
     seed: int = 0
     """Seed of the weights, the targets and the noise."""
@@ -115,9 +115,14 @@ def attack(
     images, labels = dataset.images[: config.images], dataset.labels[: config.images]
     with command.progress_bars() as bars:
         tasks = {
-            model.name: bars.add_task(f"attacking {model.name}", total=config.images)
+            model.name: bars.add_task(f"attacking {model.name}", total=config.images, start=False)
             for model in models
         }
+
+        def progress(model, count):
+            bars.start_task(tasks[model.name])
+            bars.advance(tasks[model.name], count)
+
         return transfer.transfer(
             models,
             images,
@@ -127,7 +132,7 @@ def attack(
             noise_stddevs=config.noise,
             seed=config.seed,
             cache_dir=config.cache_dir,
-            progress=lambda model, count: bars.advance(tasks[model.name], count),
+            progress=progress,
         )
 
 

@@ -81,7 +81,10 @@ def test_probabilities_warn():
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ({"penalty": "l1"}, r"penalty must be 'l2_squared' or 'l2', got 'l1'"),
+        ({"penalty": "l1"}, r"penalty must be one of \('l2_squared', 'l2'\), got 'l1'"),
+        ({"solver": "adam"}, r"solver must be one of \('lockstep', 'lbfgsb'\), got 'adam'"),
+        ({"temperature": 0.0}, r"temperature must be positive, got 0\.0"),
+        ({"max_evaluations": 0}, r"max_evaluations must be at least 1, got 0"),
         ({"c_steps": 0}, r"c_steps must be at least 1, got 0"),
         ({"max_iterations": 0}, r"max_iterations must be at least 1"),
         ({"batch_size": 0}, r"batch_size must be at least 1"),

@@ -144,7 +144,7 @@ def sequential_cauchy_point(x, g, matrix):
 def cauchy_and_newton(x, g, s, y, theta):
     model = lbfgsb._quadratic_model(s, y, theta)
     cauchy, free = lbfgsb._cauchy_point(x, g, *unit_box(x), model)
-    minimiser = lbfgsb._model_minimizer(x, g, *unit_box(x), model)
+    minimiser = lbfgsb._model_minimiser(x, g, *unit_box(x), model)
     return cauchy, free, lbfgsb._subspace_step(x, g, cauchy, free, model), minimiser
 
 
@@ -193,7 +193,7 @@ def test_coordinate_a_hair_outside_its_bound():
     np.testing.assert_array_equal(truncated, jnp.array([0.0, 0.5]))
     for gradient in (-step, step):
         model = lbfgsb._QuadraticModel(1.0, *NO_PAIRS)
-        found = jax.jit(lbfgsb._model_minimizer)(point, gradient, *unit_box(point), model)
+        found = jax.jit(lbfgsb._model_minimiser)(point, gradient, *unit_box(point), model)
         np.testing.assert_allclose(found, jnp.array([0.0, 0.5 - gradient[1]]), rtol=0, atol=1e-7)
         assert np.all((found >= 0) & (found <= 1))
 
@@ -307,7 +307,6 @@ def test_iterates_in_the_box(problems, solver_class):
 # A drop-in replacement
 
 BOX_OPTIONS = {
-    "zoom": {},
     "backtracking": {"linesearch": "backtracking", "linesearch_init": "current"},
     "one pair": {"history_size": 1, "theta": 5.0, "use_gamma": False},
     "fixed step": {"stepsize": 1.0},
@@ -391,6 +390,7 @@ def test_failed_line_search_restarts_from_steepest_descent():
     np.testing.assert_allclose(x, minimiser, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_implicit_derivative_of_the_minimiser(x64):
     a, b, minimiser = least_squares()
     solver = LBFGSB(half_square, maxiter=500, tol=1e-10)

@@ -45,11 +45,13 @@ def smallest_distortion(params, x, target):
     return np.sqrt(np.mean((np.clip(x + multiplier * direction, 0, 1) - x) ** 2))
 
 
+@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
 @pytest.mark.parametrize("penalty", ["l2_squared", "l2"])
 @pytest.mark.parametrize("images, pixels, scale", [(1, 20, 1.0), (7, 100, 0.1), (40, 784, 10.0)])
-def test_linear_classifier_reaches_closed_form(images, pixels, scale, penalty):
+def test_linear_classifier_reaches_closed_form(images, pixels, scale, penalty, solver):
     params, x, target = linear_problem(images, pixels, scale)
-    result = minimal_adversarial(linear, params, x, target, AttackOptions(penalty=penalty))
+    options = AttackOptions(solver=solver, penalty=penalty)
+    result = minimal_adversarial(linear, params, x, target, options)
     expected = [smallest_distortion(params, *pair) for pair in zip(x, target, strict=True)]
     assert result.success.all()
     assert (result.status == Status.SUCCESS).all()
@@ -58,11 +60,12 @@ def test_linear_classifier_reaches_closed_form(images, pixels, scale, penalty):
     assert ratio.max() <= 1.001
 
 
-def test_linear_classifier_with_active_box():
+@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+def test_linear_classifier_with_active_box(solver):
     params, x, target = linear_problem(12, 60, 1.0)
     x = np.where(x > 0.6, np.float32(1), np.minimum(x, np.float32(0.6)))  # the box cuts many steps
     target = 1 - np.argmax(linear(params, x), axis=1)
-    result = minimal_adversarial(linear, params, x, target)
+    result = minimal_adversarial(linear, params, x, target, AttackOptions(solver=solver))
     expected = [smallest_distortion(params, *pair) for pair in zip(x, target, strict=True)]
     assert np.any((result.x_adv == 0) | (result.x_adv == 1))
     assert result.x_adv.min() >= 0 and result.x_adv.max() <= 1
@@ -149,10 +152,18 @@ def test_one_image_alone_gives_the_same_bits(attacked, mlp_on_mnist):
     np.testing.assert_array_equal(result.x_adv[0], expected.x_adv[7])
 
 
-def test_penalties_agree(attacked, mlp_on_mnist):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"penalty": "l2"},
+        {"solver": "lbfgsb"},
+        {"solver": "lbfgsb", "penalty": "l2"},
+    ],
+)
+def test_penalties_and_solvers_agree(attacked, mlp_on_mnist, settings):
     x, target, expected = attacked
     network, params = mlp_on_mnist
-    options = AttackOptions(penalty="l2")
+    options = AttackOptions(**settings)
     result = minimal_adversarial(network.logits, params, x, target, options)
     assert result.success.all()
     assert abs(result.distortion.mean() / expected.distortion.mean() - 1) <= 0.01
@@ -177,15 +188,17 @@ def with_defects(params, x):
     return jnp.where(first == 0, jnp.nan, logits)
 
 
-def test_lanes_that_fail_say_why_and_harm_no_other():
+@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+def test_lanes_that_fail_say_why_and_harm_no_other(solver):
+    options = AttackOptions(solver=solver)
     (weights, bias), x, _ = linear_problem(12, 50, 1.0)
     weights[0] = 0  # the pixel that marks a defect is never moved
     target = 1 - np.argmax(linear((weights, bias), x), axis=1)
-    healthy = minimal_adversarial(with_defects, (weights, bias), x, target)
+    healthy = minimal_adversarial(with_defects, (weights, bias), x, target, options)
     damaged = x.copy()
     damaged[3, 0], damaged[8, 0] = 0, 1
     target[8] = 1
-    result = minimal_adversarial(with_defects, (weights, bias), damaged, target)
+    result = minimal_adversarial(with_defects, (weights, bias), damaged, target, options)
     assert result.status[3] == Status.NOT_FINITE
     assert result.status[8] == Status.NOT_FOUND
     assert not result.success[[3, 8]].any()
@@ -206,19 +219,39 @@ def test_unreachable_target():
 
 def test_progress_counts_every_image_once():
     params, x, target = linear_problem(21, 10, 1.0)
+    options = AttackOptions(solver="lbfgsb", batch_size=8)
     seen = []
-    minimal_adversarial(
-        linear, params, x, target, AttackOptions(batch_size=8), progress=seen.append
-    )
-    assert sum(seen) == 21
-    assert len(seen) == 2  # 16 lanes on two devices
+    minimal_adversarial(linear, params, x, target, options, progress=seen.append)
+    assert seen == [16, 5]  # 8 lanes on each of two devices
 
 
-def test_one_compilation_for_all_batches_and_no_communication(mlp_on_mnist):
+@pytest.mark.parametrize("budget", [1, 2, 7, 20])
+def test_budget_of_gradients(attacked, mlp_on_mnist, budget):
+    x, target, _ = attacked
     network, params = mlp_on_mnist
-    solve = minimal._sharded_solve(network.logits, AttackOptions(), tuple(jax.local_devices()))
-    x, target = jnp.zeros((32, 28, 28, 1)), jnp.zeros(32, jnp.int32)
-    text = solve.lower(params, x, target).compile().as_text()
+    options = AttackOptions(max_evaluations=budget)
+    result = minimal_adversarial(network.logits, params, x, target, options)
+    assert result.evaluations.max() == budget
+
+
+def test_paper_options_use_its_cross_entropy(attacked, mlp_on_mnist):
+    """At T = 1 the minimisers are not quite the nearest points of the decision boundary."""
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    options = AttackOptions.paper(max_evaluations=500)
+    assert options.temperature is None and options.max_evaluations == 500
+    result = minimal_adversarial(network.logits, params, x, target, options)
+    assert result.success.all()
+    assert 1.0 <= result.distortion.mean() / expected.distortion.mean() <= 1.05
+
+
+@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+def test_devices_do_not_communicate(mlp_on_mnist, solver):
+    network, params = mlp_on_mnist
+    devices = tuple(jax.local_devices())
+    solve = minimal._sharded_solve(network.logits, AttackOptions(solver=solver), 16, devices)
+    x, target, counts = jnp.zeros((32, 28, 28, 1)), jnp.zeros(32, int), jnp.full(2, 16)
+    text = solve.lower(params, x, target, counts).compile().as_text()
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert collective not in text
 

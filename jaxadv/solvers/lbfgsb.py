@@ -23,12 +23,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 with warnings.catch_warnings():
     # jaxopt 0.8.5 is its last release, and says on import that it is unmaintained.
     warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
     import jaxopt
+    from jaxopt._src.linesearch_util import _init_stepsize
 
 
 class LBFGSB(jaxopt.LBFGSB):
@@ -37,7 +39,19 @@ class LBFGSB(jaxopt.LBFGSB):
     Options, state and methods are those of `jaxopt.LBFGSB`. In `state.s_history` and
     `state.y_history` the newest pair is the last, and each pair is divided by √(sᵀy), which leaves
     the quasi-Newton matrix as it is and keeps its compact form well conditioned in float32.
+
+    Raises:
+      ValueError: for line searches that may step beyond the minimiser of the quadratic model, and
+        so out of the box: `max_stepsize` above 1, or "hager-zhang", which has no such limit.
     """
+
+    def __post_init__(self):
+        if self.linesearch == "hager-zhang" or self.max_stepsize > 1:
+            raise ValueError(
+                "steps must not be longer than 1, which is as far as the box is known to reach:"
+                f" got linesearch={self.linesearch!r}, max_stepsize={self.max_stepsize}"
+            )
+        super().__post_init__()
 
     def update(self, params, state, bounds, *args, **kwargs):
         """Performs one iteration.
@@ -61,19 +75,24 @@ class LBFGSB(jaxopt.LBFGSB):
         y_history = jax.vmap(lambda pair: ravel_pytree(pair)[0])(state.y_history)
 
         model = _quadratic_model(s_history, y_history, state.theta)
-        direction = _model_minimizer(x, grad, lower, upper, model) - x
-        stepsize, step = self._step(params, state, unravel(direction), bounds, args, kwargs)
+        direction = _model_minimiser(x, grad, lower, upper, model) - x
+        stepsize, step = self._line_search(params, state, unravel(direction), bounds, args, kwargs)
         # Rounding in x + direction can leave the box by one unit in the last place.
         new_x = jnp.clip(ravel_pytree(step.params)[0], lower, upper)
         new_grad = ravel_pytree(step.grad)[0]
 
         s, y = new_x - x, new_grad - grad
         curvature, y_norm_squared = jnp.vdot(s, y), jnp.vdot(y, y)
-        accepted = curvature > jnp.finfo(x.dtype).eps * y_norm_squared
-        scale = jax.lax.rsqrt(jnp.where(accepted, curvature, 1.0))
+        # As in SciPy's L-BFGS-B, relative to the slope, so that the scale of `fun` does not matter.
+        accepted = (curvature > jnp.finfo(x.dtype).eps * jnp.abs(jnp.vdot(grad, s))) & (
+            y_norm_squared > 0
+        )
+        curvature = jnp.where(accepted, curvature, 1.0)
+        scale = jax.lax.rsqrt(curvature)
         gamma_inv = y_norm_squared / curvature if self.use_gamma else 1.0
 
-        # As in SciPy's L-BFGS-B: a line search fails for good only along steepest descent.
+        # After a failed line search the pairs are dropped; the next to fail, along steepest
+        # descent, fails for good.
         restart = step.failed & (state.num_updates > 0)
 
         def push(history, pair):
@@ -102,7 +121,7 @@ class LBFGSB(jaxopt.LBFGSB):
             self.log_info(new_state, error_name="Projected gradient norm")
         return jaxopt.OptStep(unravel(new_x), new_state)
 
-    def _step(self, params, state, direction, bounds, args, kwargs):
+    def _line_search(self, params, state, direction, bounds, args, kwargs):
         """Moves along the direction: (stepsize, state of the line search at the new params)."""
         if callable(self.stepsize) or self.stepsize > 0:
             stepsize = self.stepsize(state.iter_num) if callable(self.stepsize) else self.stepsize
@@ -110,16 +129,14 @@ class LBFGSB(jaxopt.LBFGSB):
             if bounds is not None:
                 new_params = jax.tree.map(jnp.clip, new_params, *bounds)
             (value, aux), grad = self._value_and_grad_with_aux(new_params, *args, **kwargs)
-            return stepsize, _FixedStep(new_params, value, grad, aux)
-        stepsize = {
-            "max": self.max_stepsize,
-            "current": state.stepsize,
-            "increase": jnp.where(
-                state.stepsize <= self.min_stepsize,
-                self.max_stepsize,
-                state.stepsize * self.increase_factor,
-            ),
-        }[self.linesearch_init]
+            return stepsize, _UnsearchedStep(new_params, value, grad, aux)
+        stepsize = _init_stepsize(
+            self.linesearch_init,
+            self.max_stepsize,
+            self.min_stepsize,
+            self.increase_factor,
+            state.stepsize,
+        )
         return self.run_ls(
             stepsize,
             params,
@@ -131,14 +148,14 @@ class LBFGSB(jaxopt.LBFGSB):
         )
 
 
-class _FixedStep(NamedTuple):
-    """What a line search returns, for a step that needed none."""
+class _UnsearchedStep(NamedTuple):
+    """What a line search returns, for a step of given length."""
 
     params: Any
     value: jax.Array
     grad: Any
     aux: Any
-    failed: bool = False
+    failed: Any = np.False_  # whose ~ is logical
     iter_num: int = 0
     num_fun_eval: int = 1
     num_grad_eval: int = 1
@@ -171,7 +188,7 @@ def _quadratic_model(s, y, theta):
     return _QuadraticModel(theta, jnp.concatenate([y, theta * s]).T, m)
 
 
-def _model_minimizer(x, grad, lower, upper, model):
+def _model_minimiser(x, grad, lower, upper, model):
     """Approximate minimiser, inside the box, of gᵀ(z − x) + ½(z − x)ᵀB(z − x)."""
     cauchy, free = _cauchy_point(x, grad, lower, upper, model)
     newton = cauchy + jnp.where(free, _subspace_step(x, grad, cauchy, free, model), 0.0)

@@ -1,7 +1,4 @@
-"""The search for the smallest successful distortion of one image: box-constrained L-BFGS over c.
-
-Everything here is pure and works on a single image and target; `minimal` maps it over a batch.
-"""
+"""The attack by jaxopt's L-BFGS-B, mended: one image and target, to be vmapped over a batch."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,12 +8,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import Found
 from jaxadv.solvers.lbfgsb import LBFGSB
 
 # |r| is smoothed to √(‖r‖² + δ²) − δ, δ = 1e-4 ‖1‖: its gradient exists at r = 0, where we start.
 L2_SMOOTHING = 1e-4
 # Bisections between the last success and the last failure, which are near each other by then.
 HALVINGS = 10
+MAX_LINE_SEARCH = 8
 
 
 class Candidate(NamedTuple):
@@ -41,15 +40,10 @@ class SearchState(NamedTuple):
     c_steps: jax.Array  # values of c that are done with
     evaluations: jax.Array  # gradients of the network
 
-    @property
-    def finite(self) -> jax.Array:
-        """Whether the objective and its gradient are, at the current iterate."""
-        return jnp.isfinite(self.solver.value) & jnp.isfinite(self.solver.error)
 
-
-def search(
+def solve(
     logits_fn: Callable, options: AttackOptions, params: Any, x: jax.Array, target: jax.Array
-) -> SearchState:
+) -> Found:
     """Szegedy et al. (2013), sec. 4.1: minimise c|r| + loss_f(x + r, l), for the largest good c.
 
     A larger c gives a smaller r, so the search keeps a bracket of the largest c whose minimiser is
@@ -59,6 +53,8 @@ def search(
     end the decision boundary is located between the best image and the minimiser that failed.
     """
     gap, gap_gradient = _gap(logits_fn, params, x, target)
+    usable = jnp.isfinite(gap) & (gap > 0)
+    temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
     # Makes `tol` relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
@@ -68,7 +64,9 @@ def search(
 
     def objective(image, c):
         output = logits(image)
-        loss = optax.softmax_cross_entropy_with_integer_labels(output, target)
+        loss = temperature * optax.softmax_cross_entropy_with_integer_labels(
+            output / temperature, target
+        )
         return scale * (c * penalty(image - x, options.penalty) + loss), output
 
     solver = LBFGSB(
@@ -76,7 +74,7 @@ def search(
         has_aux=True,
         history_size=options.history_size,
         tol=options.tol,
-        maxls=options.max_line_search,
+        maxls=MAX_LINE_SEARCH,
         linesearch_init="max",
         implicit_diff=False,
         unroll=False,
@@ -117,6 +115,11 @@ def search(
         best, improved = _smaller(candidate, best)
         return best, jnp.where(improved, failed, middle)
 
+    def unfinished(state):
+        # A step costs as much as its line search, and then the next c may start.
+        affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
+        return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
+
     c = first_c(gap, gap_gradient, options.penalty)
     at_x = Candidate(x, jnp.zeros_like(c), gap <= 0)
     initial = SearchState(
@@ -131,10 +134,16 @@ def search(
         c_steps=jnp.where(at_x.success, options.c_steps, 0),
         evaluations=jnp.array(2),
     )
-    final = jax.lax.while_loop(lambda state: state.c_steps < options.c_steps, step, initial)
+    final = jax.lax.while_loop(unfinished, step, initial)
     best, _ = jax.lax.fori_loop(0, HALVINGS, halve, (final.best, final.failed))
     best = jax.tree.map(lambda a, b: jnp.where(final.best.success, a, b), best, final.best)
-    return final._replace(best=best, evaluations=final.evaluations + HALVINGS)
+    return Found(
+        image=best.image,
+        success=best.success,
+        finite=jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error),
+        c=final.best_c,
+        evaluations=final.evaluations + HALVINGS,
+    )
 
 
 def penalty(r: jax.Array, name: str) -> jax.Array:

@@ -1,0 +1,37 @@
+"""What attacks return."""
+
+import enum
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+
+class Status(enum.IntEnum):
+    """How the search for one image ended."""
+
+    SUCCESS = 0  # found an image in the box that is classified as the target
+    ALREADY_TARGET = 1  # x itself is classified as the target: r = 0
+    NOT_FOUND = 2  # no image tried was classified as the target
+    NOT_FINITE = 3  # logits or gradients of this image were NaN or infinite
+
+
+class AttackResult(NamedTuple):
+    """One entry per image, in the order given; failures are included."""
+
+    x_adv: np.ndarray  # (B, …) float32 in [0, 1]; after a failure the last image tried
+    success: np.ndarray  # (B,) bool: x_adv is classified as the target
+    distortion: np.ndarray  # (B,) float32: root mean square of x_adv − x over the pixels
+    c: np.ndarray  # (B,) float32: the c whose descent found x_adv
+    evaluations: np.ndarray  # (B,) int32: gradients of the network spent
+    status: np.ndarray  # (B,) int8: a Status
+
+
+class Found(NamedTuple):
+    """What a solver found for its images, before it is checked."""
+
+    image: jax.Array  # the smallest success, or else the last iterate
+    success: jax.Array
+    finite: jax.Array  # whether the last loss and gradient were
+    c: jax.Array
+    evaluations: jax.Array
