@@ -10,6 +10,8 @@ from jaxadv import AttackOptions, Status, minimal_adversarial
 from jaxadv.attacks import minimal
 from jaxadv.attacks.sampling import wrong_targets
 
+SOLVERS = ["lockstep", pytest.param("lbfgsb", marks=pytest.mark.slow)]
+
 
 def linear(params, x):
     weights, bias = params
@@ -45,7 +47,7 @@ def smallest_distortion(params, x, target):
     return np.sqrt(np.mean((np.clip(x + multiplier * direction, 0, 1) - x) ** 2))
 
 
-@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("penalty", ["l2_squared", "l2"])
 @pytest.mark.parametrize("images, pixels, scale", [(1, 20, 1.0), (7, 100, 0.1), (40, 784, 10.0)])
 def test_linear_classifier_reaches_closed_form(images, pixels, scale, penalty, solver):
@@ -60,7 +62,7 @@ def test_linear_classifier_reaches_closed_form(images, pixels, scale, penalty, s
     assert ratio.max() <= 1.001
 
 
-@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_linear_classifier_with_active_box(solver):
     params, x, target = linear_problem(12, 60, 1.0)
     x = np.where(x > 0.6, np.float32(1), np.minimum(x, np.float32(0.6)))  # the box cuts many steps
@@ -156,8 +158,8 @@ def test_one_image_alone_gives_the_same_bits(attacked, mlp_on_mnist):
     "settings",
     [
         {"penalty": "l2"},
-        {"solver": "lbfgsb"},
-        {"solver": "lbfgsb", "penalty": "l2"},
+        pytest.param({"solver": "lbfgsb"}, marks=pytest.mark.slow),
+        pytest.param({"solver": "lbfgsb", "penalty": "l2"}, marks=pytest.mark.slow),
     ],
 )
 def test_penalties_and_solvers_agree(attacked, mlp_on_mnist, settings):
@@ -188,7 +190,7 @@ def with_defects(params, x):
     return jnp.where(first == 0, jnp.nan, logits)
 
 
-@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_lanes_that_fail_say_why_and_harm_no_other(solver):
     options = AttackOptions(solver=solver)
     (weights, bias), x, _ = linear_problem(12, 50, 1.0)
@@ -217,10 +219,11 @@ def test_unreachable_target():
     assert (result.status[:2] == Status.NOT_FOUND).all()
 
 
-def test_progress_counts_every_image_once():
+def test_progress_counts_every_image_once(monkeypatch):
     params, x, target = linear_problem(21, 10, 1.0)
-    options = AttackOptions(solver="lbfgsb", batch_size=8)
     seen = []
+    monkeypatch.setattr(minimal, "MAX_ROUNDS", 1)
+    options = AttackOptions(batch_size=8)
     minimal_adversarial(linear, params, x, target, options, progress=seen.append)
     assert seen == [16, 5]  # 8 lanes on each of two devices
 
@@ -245,7 +248,7 @@ def test_paper_options_use_its_cross_entropy(attacked, mlp_on_mnist):
     assert 1.0 <= result.distortion.mean() / expected.distortion.mean() <= 1.05
 
 
-@pytest.mark.parametrize("solver", ["lockstep", "lbfgsb"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_devices_do_not_communicate(mlp_on_mnist, solver):
     network, params = mlp_on_mnist
     devices = tuple(jax.local_devices())

@@ -27,8 +27,9 @@ IDLE = 4  # nothing: the queue is empty
 ARMIJO = 1e-4
 SHORTEST_STEP = 1e-3
 POLISHING = 2  # Newton steps on the ray to the boundary
-PATIENCE = 3  # times as many values of c while there is no success at all
 SOFT = 4.0  # the first descent is at this multiple of the temperature
+STUCK = 3  # values of c without a success after which the temperature rises
+PATIENCE = 3  # times as many values of c while there is no success at all
 
 
 class Lane(NamedTuple):
@@ -39,6 +40,7 @@ class Lane(NamedTuple):
     x: jax.Array
     target: jax.Array
     temperature: jax.Array
+    final_temperature: jax.Array
     scale: jax.Array  # largest component of the gap's gradient at x
     smoothing: jax.Array  # δ² of the penalty l2: √(‖r‖² + δ²)
     c: jax.Array
@@ -198,12 +200,13 @@ def _started(lane, found, options):
     if options.penalty == "l2":  # the same minimisers, for c times 2 √(‖r‖² + δ²)
         c = c * 2 * jnp.sqrt(2 * distance_squared)
     usable = jnp.isfinite(c) & (c > 0)
-    temperature = 1.0 if options.temperature is None else SOFT * options.temperature * gap
+    final = jnp.ones_like(gap) if options.temperature is None else options.temperature * gap
     scale = jnp.max(jnp.abs(found.gradient))
     return lane._replace(
         stage=jnp.full_like(lane.stage, REFRESH),
         c=jnp.where(usable, c, 1.0),
-        temperature=jnp.full_like(lane.temperature, temperature),
+        temperature=final if options.temperature is None else SOFT * final,
+        final_temperature=final,
         scale=jnp.where(scale > 0, scale, 1.0),
         smoothing=jnp.where(usable, distance_squared, 1.0),
     )
@@ -239,7 +242,8 @@ def _descent_over(lane, options):
     # At T = 1 many classes may share in the loss, and `miss` does not tell where the boundary is.
     sharp = options.temperature is not None
     on_boundary = sharp & (jnp.abs(lane.at_point.miss - 0.5) <= 0.3)
-    return over, on_boundary & (error <= options.tol) & (lane.c_steps > 0)
+    final = lane.temperature <= lane.final_temperature
+    return over, on_boundary & final & (error <= options.tol)
 
 
 def _next_c(lane, options):
@@ -267,7 +271,14 @@ def _next_c(lane, options):
     # Far from the boundary, where `miss` is 1, the prediction says little.
     least = jnp.where(lane.at_point.miss > 0.95, options.growth, 1.1)
     shrunk = jnp.clip(predicted, lane.c / options.growth**2, lane.c / least)
-    first = (lane.c_steps == 0) & (options.temperature is not None)
+    if options.temperature is None:
+        temperature = lane.temperature
+    else:
+        # A sharp loss can get stuck where several classes tie, far from the target.
+        stuck = (succeeded_c == 0) & (lane.c_steps >= STUCK)
+        softer = lane.temperature * jnp.where(stuck, SOFT, 1.0)
+        sharper = jnp.maximum(lane.temperature / SOFT, lane.final_temperature)
+        temperature = jnp.where(success, sharper, softer)
     return lane._replace(
         c=jnp.where(bracketed, inside, jnp.where(success, grown, shrunk)),
         succeeded_c=succeeded_c,
@@ -275,8 +286,8 @@ def _next_c(lane, options):
         c_steps=lane.c_steps + 1,
         iterations=jnp.zeros_like(lane.iterations),
         step=jnp.ones_like(lane.step),
-        temperature=jnp.where(first, lane.temperature / SOFT, lane.temperature),
-        stage=jnp.where(first, REFRESH, lane.stage),
+        temperature=temperature,
+        stage=jnp.where(temperature == lane.temperature, lane.stage, REFRESH),
     )
 
 
@@ -319,6 +330,7 @@ def _loaded(queue, count, problem) -> Lane:
         x=images,
         target=targets,
         temperature=zeros + jnp.finfo(images.dtype).tiny ** 0.5,  # the loss is the gap itself
+        final_temperature=zeros + 1,
         scale=zeros + 1,
         smoothing=zeros + 1,
         c=zeros + 1,

@@ -9,8 +9,8 @@ class AttackOptions:
     """Settings of `minimal_adversarial`, hashable, so that jit can treat them as static."""
 
     solver: Literal["lockstep", "lbfgsb"] = "lockstep"
-    """lockstep: every gradient of every image does its own work; lbfgsb: jaxopt's L-BFGS-B, mended
-    and vmapped, about a hundred times slower on a CPU."""
+    """lockstep: no image waits for another's line search or descent; lbfgsb: jaxopt's L-BFGS-B,
+    mended and vmapped."""
     penalty: Literal["l2_squared", "l2"] = "l2_squared"
     """|r| in the objective: l2_squared is the sum of squares, l2 its root (smoothed at r = 0)."""
     temperature: float | None = 0.003
