@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from jaxadv import cache, command, datasets, report, transfer, transfer_report, zoo
+from jaxadv import cache, command, datasets, paper, report, transfer, transfer_report, zoo
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.sampling import wrong_targets
 
@@ -26,7 +26,7 @@ class Config:
     """TOML file with any of the settings below; options on the command line come before it."""
     dataset: Literal["mnist", "fashion_mnist"] = "mnist"
     """Data set."""
-    models: tuple[str, ...] = tuple(zoo.ZOO)
+    models: tuple[str, ...] = tuple(paper.TABLE_1)
     """Networks to train and attack, by name."""
     images: int = 2000
     """Number of training images to attack, from the first on."""

@@ -1,4 +1,4 @@
-"""The paper's networks by name, trained once and then kept."""
+"""The paper's networks by name, and a convolutional one, trained once and then kept."""
 
 import difflib
 import json
@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from jaxadv import cache, training
 from jaxadv.datasets import Dataset
-from jaxadv.models import Network, Params, autoencoder_classifier, mlp
+from jaxadv.models import Network, Params, autoencoder_classifier, cnn, mlp
 from jaxadv.training import Progress, Recipe, Schedule, SparseAutoencoder, Supervised
 
 
@@ -58,6 +58,7 @@ ZOO = {
             softmax=Supervised((1e-6,), Schedule(epochs=40, batch_size=500, learning_rate=0.015)),
         ),
     ),
+    "CNN": Entry(cnn(32, 64), Supervised((1e-5,) * 4, Schedule(2, 100, 0.002))),
 }
 
 
@@ -107,7 +108,8 @@ def load(
     params = training.train(network, splits["train"], recipe, jax.random.key(seed), progress)
     params = jax.tree.map(np.asarray, params)
     errors = [
-        training.error_rate(network.logits, params, *splits[split]) for split in ("train", "test")
+        training.error_rate(network.logits, params, *splits[split], batch_size=500)
+        for split in ("train", "test")
     ]
     model = Model(name, network, params, *errors)
     _write(path, model, run)

@@ -112,9 +112,9 @@ def test_replacing_leaves_nothing_behind_after_an_exception(tmp_path, old):
     path = tmp_path / "file.txt"
     for text in old:
         path.write_text(text)
-    with pytest.raises(KeyboardInterrupt), cache.replacing(path) as temporary:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt, match="stop"), cache.replacing(path) as temporary:
         temporary.write_text("half")
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("stop")
     assert [file.read_text() for file in tmp_path.iterdir()] == old
 
 

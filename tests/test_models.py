@@ -2,11 +2,12 @@
 
 import math
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from jaxadv.models import Network, autoencoder, autoencoder_classifier, mlp
+from jaxadv.models import Convolution, Network, autoencoder, autoencoder_classifier, cnn, mlp
 
 KEY = jax.random.key(0)
 SHAPE = (3, 2, 1)
@@ -117,3 +118,32 @@ def test_a_network_is_hashable_and_static_under_jit():
 
 def test_the_classifier_has_the_encoder_of_the_autoencoder():
     assert autoencoder_classifier(5).layers[0] == autoencoder(5).layers[0]
+
+
+@pytest.mark.parametrize("pool", [1, 2])
+def test_a_convolution_equals_the_sum_over_each_window(pool):
+    rng = np.random.default_rng(2)
+    x, kernel, bias = (rng.normal(size=size) for size in ((2, 8, 6, 3), (3, 3, 3, 5), (5,)))
+    expected = np.empty((2, 6, 4, 5))
+    for row, column in np.ndindex(6, 4):
+        window = x[:, row : row + 3, column : column + 3]
+        expected[:, row, column] = np.einsum("bijc,ijcf->bf", window, kernel) + bias
+    expected = np.maximum(expected, 0).reshape(2, 6 // pool, pool, 4 // pool, pool, 5)
+    layer = Convolution(5, nn.relu, pool=pool)
+    h = layer.apply({"params": {"kernel": np.float32(kernel), "bias": np.float32(bias)}}, x)
+    np.testing.assert_allclose(h, expected.max(axis=(2, 4)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_cnn_has_plain_parameters_and_falls_apart_into_layers():
+    network = cnn(4, 6, units=5, classes=3, input_shape=(8, 8, 1))
+    params = network.init(KEY)
+    assert {name: layer["kernel"].shape for name, layer in params.items()} == {
+        "conv1": (3, 3, 1, 4),
+        "conv2": (3, 3, 4, 6),
+        "hidden": (2 * 2 * 6, 5),
+        "softmax": (5, 3),
+    }
+    x = np.random.default_rng(0).uniform(size=(2, 8, 8, 1)).astype("float32")
+    h = network.between(params, x, 0, 2)
+    assert h.shape == (2, 2, 2, 6)
+    np.testing.assert_array_equal(network.between(params, h, 2, 4), network.logits(params, x))

@@ -10,7 +10,7 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(50, 28, 28, 1)).astype("float32")
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("classes", [3, 4, 10])
 def test_targets_are_uniform_over_the_wrong_classes(classes):
     labels = np.repeat(np.arange(classes, dtype="int32"), 3000)
     targets = wrong_targets(labels, classes, seed=0)
@@ -19,6 +19,10 @@ def test_targets_are_uniform_over_the_wrong_classes(classes):
         counts = np.bincount(targets[labels == label], minlength=classes)
         assert len(counts) == classes and counts[label] == 0
         assert scipy.stats.chisquare(np.delete(counts, label)).pvalue > 1e-3
+
+
+def test_target_of_two_classes_is_the_other_one():
+    np.testing.assert_array_equal(wrong_targets(np.array([0, 1, 1, 0]), 2, seed=0), [1, 0, 0, 1])
 
 
 def test_targets_depend_on_seed_and_index_alone():

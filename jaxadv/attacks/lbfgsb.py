@@ -53,41 +53,12 @@ def solve(
     end the decision boundary is located between the best image and the minimiser that failed.
     """
     gap, gap_gradient = _gap(logits_fn, params, x, target)
-    usable = jnp.isfinite(gap) & (gap > 0)
-    temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
-    # Makes `tol` relative: at the boundary the loss has about half the gradient of the gap.
-    scale = 1 / jnp.max(jnp.abs(gap_gradient))
-    scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
-
-    def logits(image):
-        return logits_fn(params, image[None])[0]
-
-    def objective(image, c):
-        output = logits(image)
-        loss = temperature * optax.softmax_cross_entropy_with_integer_labels(
-            output / temperature, target
-        )
-        return scale * (c * penalty(image - x, options.penalty) + loss), output
-
-    solver = LBFGSB(
-        objective,
-        has_aux=True,
-        history_size=options.history_size,
-        tol=options.tol,
-        maxls=MAX_LINE_SEARCH,
-        linesearch_init="max",
-        implicit_diff=False,
-        unroll=False,
-    )
+    solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient)
     box = (jnp.zeros_like(x), jnp.ones_like(x))
-
-    def candidate_at(image, output):
-        success = target_margin(output, target) >= options.margin
-        return Candidate(image, jnp.sum((image - x) ** 2), success)
 
     def step(state: SearchState) -> SearchState:
         image, solver_state = solver.update(state.image, state.solver, box, state.c)
-        candidate = candidate_at(image, solver_state.aux)
+        candidate = _candidate(image, solver_state.aux, x, target, options)
         best, improved = _smaller(candidate, state.best)
         state = state._replace(
             image=image,
@@ -107,13 +78,6 @@ def solve(
             evaluations=advanced.evaluations + 1,
         )
         return jax.tree.map(lambda a, b: jnp.where(descent_over, a, b), advanced, state)
-
-    def halve(index, carry):
-        best, failed = carry
-        middle = (best.image + failed) / 2
-        candidate = candidate_at(middle, logits(middle))
-        best, improved = _smaller(candidate, best)
-        return best, jnp.where(improved, failed, middle)
 
     def unfinished(state):
         # A step costs as much as its line search, and then the next c may start.
@@ -135,8 +99,7 @@ def solve(
         evaluations=jnp.array(2),
     )
     final = jax.lax.while_loop(unfinished, step, initial)
-    best, _ = jax.lax.fori_loop(0, HALVINGS, halve, (final.best, final.failed))
-    best = jax.tree.map(lambda a, b: jnp.where(final.best.success, a, b), best, final.best)
+    best = _boundary(logits_fn, options, params, x, target, final.best, final.failed)
     return Found(
         image=best.image,
         success=best.success,
@@ -144,6 +107,52 @@ def solve(
         c=final.best_c,
         evaluations=final.evaluations + HALVINGS,
     )
+
+
+def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFGSB:
+    """L-BFGS-B on c|r| + T·CE(logits/T), as a function of the image and c; aux: the logits."""
+    usable = jnp.isfinite(gap) & (gap > 0)
+    temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
+    # Makes `tol` relative: at the boundary the loss has about half the gradient of the gap.
+    scale = 1 / jnp.max(jnp.abs(gap_gradient))
+    scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
+
+    def objective(image, c):
+        logits = logits_fn(params, image[None])[0]
+        loss = temperature * optax.softmax_cross_entropy_with_integer_labels(
+            logits / temperature, target
+        )
+        return scale * (c * penalty(image - x, options.penalty) + loss), logits
+
+    return LBFGSB(
+        objective,
+        has_aux=True,
+        history_size=options.history_size,
+        tol=options.tol,
+        maxls=MAX_LINE_SEARCH,
+        linesearch_init="max",
+        implicit_diff=False,
+        unroll=False,
+    )
+
+
+def _boundary(logits_fn, options, params, x, target, best: Candidate, failed) -> Candidate:
+    """Bisects between the best image and one that failed, for a smaller success."""
+
+    def halve(_, ends):
+        success, failure = ends
+        middle = (success.image + failure) / 2
+        candidate = _candidate(middle, logits_fn(params, middle[None])[0], x, target, options)
+        success, improved = _smaller(candidate, success)
+        return success, jnp.where(improved, failure, middle)
+
+    nearer, _ = jax.lax.fori_loop(0, HALVINGS, halve, (best, failed))
+    return jax.tree.map(lambda a, b: jnp.where(best.success, a, b), nearer, best)
+
+
+def _candidate(image, logits, x, target, options) -> Candidate:
+    success = target_margin(logits, target) >= options.margin
+    return Candidate(image, jnp.sum((image - x) ** 2), success)
 
 
 def penalty(r: jax.Array, name: str) -> jax.Array:

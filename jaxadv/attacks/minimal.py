@@ -57,7 +57,8 @@ def minimal_adversarial(
         parts = [np.array_split(array[chunk], len(devices)) for array in (x, target)]
         counts = np.array([len(part) for part in parts[0]])
         padded = (np.concatenate([_padded(part, queue) for part in split]) for split in parts)
-        result = jax.tree.map(np.asarray, solve(params, *padded, counts))
+        with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
+            result = jax.tree.map(np.asarray, solve(params, *padded, counts))
         real = np.concatenate([np.arange(queue) < count for count in counts])
         results.append(jax.tree.map(lambda array, real=real: array[real], result))
         if progress:

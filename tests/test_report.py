@@ -1,0 +1,221 @@
+"""Tables, JSON and pictures, and what transfer_report makes with them."""
+
+import json
+import math
+import struct
+
+import jax
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxadv import paper, report, transfer_report
+from jaxadv.report import Table
+
+TABLE = Table("A title", ["name", "FC10(1e-4)", "FC100-100-10"], [["α", "1", "2"], ["β", "3", ""]])
+FIGURES = {
+    "dataset": "mnist",
+    "images": 16,
+    "seed": 3,
+    "device": "1 × cpu",
+    "seconds": {"total": 12.3},
+    "models": [
+        {
+            "name": "FC10(1)",
+            "train_error": 0.25,
+            "test_error": 0.125,
+            "distortion": 0.1234,
+            "success_rate": 1.0,
+            "evaluations": 99.6,
+        },
+        {
+            "name": "mine",
+            "train_error": 0.0,
+            "test_error": 0.5,
+            "distortion": None,
+            "success_rate": 0.0,
+            "evaluations": 7.0,
+        },
+    ],
+    "rows": ["FC10(1)", "mine"],
+    "columns": ["FC10(1)", "mine"],
+    "error": [[1.0, 0.5], [0.25, 0.0]],
+    "noise": [{"stddev": 0.1, "distortion": 0.0999, "error": [0.25, 0.75]}],
+}
+
+
+def test_markdown():
+    assert TABLE.markdown() == (
+        "**A title**\n\n"
+        "| name | FC10(1e-4) | FC100-100-10 |\n"
+        "| --- | ---: | ---: |\n"
+        "| α | 1 | 2 |\n"
+        "| β | 3 |  |\n"
+    )
+
+
+def test_table_for_the_terminal():
+    console = Console(width=60, color_system=None)
+    with console.capture() as capture:
+        console.print(TABLE.rich())
+    lines = [line.split() for line in capture.get().splitlines() if line.strip()]
+    assert lines == [
+        ["A", "title"],
+        ["FC10", "FC100-"],
+        ["name", "(1e-4)", "100-10"],
+        [lines[3][0]],  # the rule
+        ["α", "1", "2"],
+        ["β", "3"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "args, expected",
+    [
+        ((0.1234,), "12.3"),
+        ((0.1234, 0.117), "12.3 (11.7)"),
+        ((0.1234, 0.0164, 2), "12.34 (1.64)"),
+        ((0.0, 0.0), "0.0 (0)"),
+        ((1.0, 1.0), "100.0 (100)"),
+        ((0.5, None, 0), "50"),
+    ],
+)
+def test_percent(args, expected):
+    assert report.percent(*args) == expected
+
+
+@pytest.mark.parametrize(
+    "args, expected",
+    [
+        ((0.04549,), "0.045"),
+        ((0.04549, 0.058), "0.045 (0.058)"),
+        ((0.1, 0.1), "0.100 (0.1)"),
+        ((None,), "–"),
+        ((None, 0.058), "– (0.058)"),
+    ],
+)
+def test_distortion(args, expected):
+    assert report.distortion(*args) == expected
+
+
+def test_environment_names_versions_and_device():
+    found = report.environment()
+    assert found["versions"]["jax"] == jax.__version__
+    assert {"jaxadv", "jaxopt", "flax", "numpy"} <= set(found["versions"])
+    assert found["device"].startswith(f"{len(jax.local_devices())} × ")
+
+
+def test_json_round_trip(tmp_path):
+    content = {"name": "µ × 2", "values": [1, 2.5, None], "nested": {"a": True}}
+    report.write_json(tmp_path / "new" / "file.json", content)
+    text = (tmp_path / "new" / "file.json").read_text(encoding="utf-8")
+    assert json.loads(text) == content
+    assert "µ × 2" in text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path, value):
+    path = tmp_path / "file.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        report.write_json(path, {"a": [1.0, value]})
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def assert_png(path, inches):
+    """A whole PNG of the size at 110 dots per inch, that is not of one colour."""
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n" and content[-8:-4] == b"IEND"
+    np.testing.assert_allclose(struct.unpack(">2I", content[16:24]), 110 * np.array(inches), atol=1)
+    assert [*path.parent.iterdir()] == [path]
+    pixels = matplotlib.image.imread(path)
+    assert pixels.std() > 0.05
+    return np.uint8(np.rint(255 * pixels[..., :3])).reshape(-1, 3)
+
+
+def share(pixels, color):
+    return np.mean((np.abs(pixels.astype(int) - color) <= 1).all(axis=1))
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+@pytest.mark.parametrize("rows, columns", [(1, 1), (4, 3)])
+def test_heat_maps(tmp_path, panels, rows, columns):
+    values = np.linspace(0, 1, rows * columns).reshape(rows, columns)
+    names = [f"model {index}" for index in range(max(rows, columns))]
+    titles = {f"panel {index}": values for index in range(panels)}
+    report.heat_maps(tmp_path / "map.png", titles, names[:rows], names[:columns])
+    inches = 3 + 0.75 * columns * panels, 2.6 + 0.45 * rows
+    pixels = assert_png(tmp_path / "map.png", inches)
+    for value in values.flat:  # each has a cell of its colour
+        color = 255 * np.array(matplotlib.colormaps["magma"](value)[:3])
+        assert share(pixels, color) > 0.05 * panels / values.size
+
+
+@pytest.mark.parametrize("models, examples", [(1, 1), (3, 2)])
+def test_example_images(tmp_path, models, examples):
+    original = np.zeros((28, 28, 1), "float32")
+    distorted = np.full((28, 28, 1), 0.5, "float32")
+    groups = [[(original, distorted, "3 → 5")] * examples] * models
+    report.example_images(tmp_path / "x.png", [f"model {i}" for i in range(models)], groups)
+    pixels = assert_png(tmp_path / "x.png", (1.2 + 3.3 * examples, 0.5 + 1.35 * models))
+    black, grey, red = (share(pixels, color) for color in [(0, 0, 0), (128,) * 3, (103, 0, 31)])
+    assert black > 0.1  # the captions are black, too
+    assert grey == pytest.approx(red, rel=0.02) and grey > 0.1
+
+
+def test_difference_has_one_scale_per_row_and_survives_being_zero(tmp_path):
+    x = np.full((28, 28), 0.5, "float32")
+    groups = [[(x, x, "no change")], [(x, x + 0.125, "brighter")]]
+    report.example_images(tmp_path / "x.png", ["first", "second"], groups)
+    pixels = assert_png(tmp_path / "x.png", (4.5, 3.2))
+    assert share(pixels, (103, 0, 31)) > 0.05  # the reddest red: the full scale of its row
+
+
+def test_table_1_compares_with_the_paper():
+    table = transfer_report.table_1(FIGURES)
+    assert table.rows == [
+        ["FC10(1)", "25.00 (21.2)", "12.50 (20)", "0.123 (0.14)", "100.0", "100"],
+        ["mine", "0.00", "50.00", "–", "0.0", "7"],
+    ]
+    assert len(table.header) == 6
+
+
+def test_table_2_compares_with_the_paper():
+    table = transfer_report.table_2(FIGURES)
+    assert table.header[1:] == ["FC10(1)", "mine", "RMS"]
+    assert table.rows == [
+        ["FC10(1)", "100.0 (100)", "50.0", "0.123"],
+        ["mine", "25.0", "0.0", "–"],
+        ["Gaussian noise 0.1", "25.0 (18.3)", "75.0", "0.100"],
+    ]
+
+
+def test_other_data_sets_are_not_compared_with_the_paper():
+    figures = FIGURES | {"dataset": "fashion_mnist"}
+    cells = np.array(transfer_report.table_1(figures).rows)[:, 1:]
+    cells = [*cells.flat, *np.array(transfer_report.table_2(figures).rows)[:, 1:].flat]
+    assert not [cell for cell in cells if "(" in cell]
+    assert "paper" in transfer_report.note(FIGURES)
+    assert "paper" not in transfer_report.note(figures)
+
+
+@pytest.mark.parametrize("part", ["16 ", " mnist", "seed 3", "1 × cpu", "12 s"])
+def test_note_tells_the_run(part):
+    assert part in transfer_report.note(FIGURES)
+
+
+def test_figures_of_the_paper():
+    """Szegedy et al. (2013): some cells of tables 1 and 2, and what all rows have in common."""
+    assert paper.TABLE_1["FC100-100-10"] == (0.0, 0.0164, 0.058)
+    assert paper.TABLE_1["AE400-10"] == (0.0057, 0.019, 0.086)
+    assert paper.TABLE_2["FC10(1)"]["FC10(1e-2)"] == 0.762
+    assert paper.TABLE_2["FC200-200-10"]["FC10(1e-4)"] == 0.382
+    assert paper.TABLE_2["Gaussian noise 0.3"]["AE400-10"] == 0.031
+    assert list(paper.TABLE_2)[:6] == list(paper.TABLE_1)
+    for name, row in paper.TABLE_2.items():
+        assert list(row) == list(paper.TABLE_1)
+        assert [column for column, error in row.items() if error == 1] == [name][: len(row)] or (
+            name.startswith("Gaussian") and max(row.values()) < 0.25
+        )

@@ -1,0 +1,176 @@
+"""Attacks that are kept and resumed, and error matrices against NumPy."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv import transfer
+from jaxadv.attacks.minimal import AttackResult, minimal_adversarial
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.sampling import gaussian_noise
+from jaxadv.models import mlp
+from jaxadv.zoo import Model
+
+SHAPE, CLASSES, COUNT = (4, 4, 1), 3, 20
+OPTIONS = AttackOptions(c_steps=3, max_iterations=20, batch_size=8)
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(size=(COUNT, *SHAPE)).astype("float32")
+LABELS = RNG.integers(0, CLASSES, COUNT).astype("int32")
+TARGETS = np.int32((LABELS + 1) % CLASSES)
+
+
+def numpy_logits(model, x):
+    h = x.reshape(len(x), -1)
+    for layer in model.network.layers[:-1]:
+        h = 1 / (
+            1 + np.exp(-h @ model.params[layer.name]["kernel"] - model.params[layer.name]["bias"])
+        )
+    return h @ model.params["softmax"]["kernel"] + model.params["softmax"]["bias"]
+
+
+def make_model(name, *hidden, scale=1.0):
+    """Random weights, with biases by which all classes are likely."""
+    network = mlp(*hidden, classes=CLASSES, input_shape=SHAPE)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    rng = np.random.default_rng(len(hidden))
+    params = jax.tree.map(lambda a: (scale * rng.normal(size=a.shape)).astype("float32"), shapes)
+    model = Model(name, network, params, train_error=0.25, test_error=0.5)
+    params["softmax"]["bias"] -= numpy_logits(model, IMAGES).mean(axis=0)
+    return model
+
+
+LINEAR, SIGMOID = make_model("linear"), make_model("sigmoid", 12)
+
+
+def instant_attack(logits_fn, params, x, target, options, progress):
+    """Stands in for `minimal_adversarial` and depends on all that it depends on."""
+    moved = x * np.float32(options.tol) + params["softmax"]["bias"][0] + target[:, None, None, None]
+    if progress:
+        progress(len(x))
+    return AttackResult(moved, target > 0, *np.zeros((3, len(x)), "float32"), np.int8(target))
+
+
+@pytest.fixture
+def attacked(monkeypatch):
+    """Chunks of 8 images; grows by the number of images of each chunk that is computed."""
+    sizes = []
+
+    def record(logits_fn, params, x, *args, **kwargs):
+        sizes.append(len(x))
+        return instant_attack(logits_fn, params, x, *args, **kwargs)
+
+    monkeypatch.setattr(transfer, "CHUNK", 8)
+    monkeypatch.setattr(transfer, "minimal_adversarial", record)
+    return sizes
+
+
+def attack(cache_dir, model=LINEAR, images=IMAGES, targets=TARGETS, options=OPTIONS, **kwargs):
+    return transfer.attack(model, images, targets, options, cache_dir, **kwargs)
+
+
+def assert_same(first, second):
+    for name, values in first._asdict().items():
+        np.testing.assert_array_equal(values, getattr(second, name), err_msg=name, strict=True)
+
+
+@pytest.mark.parametrize("model", [LINEAR, SIGMOID], ids=lambda model: model.name)
+def test_attack_in_chunks_is_minimal_adversarial(tmp_path, monkeypatch, model):
+    monkeypatch.setattr(transfer, "CHUNK", 8)
+    expected = minimal_adversarial(model.network.logits, model.params, IMAGES, TARGETS, OPTIONS)
+    assert expected.success.mean() > 0.5
+    for _ in range(2):  # computed, then read
+        assert_same(attack(tmp_path, model), expected)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_attack_is_resumed(tmp_path, attacked, monkeypatch, done):
+    compute = transfer.minimal_adversarial
+
+    def interrupted(*args, **kwargs):
+        if len(attacked) == done:
+            raise KeyboardInterrupt("stop")
+        return compute(*args, **kwargs)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt, match="stop"):
+        context.setattr(transfer, "minimal_adversarial", interrupted)
+        attack(tmp_path / "interrupted")
+    assert attacked == [8, 8, 4][:done]
+    resumed = attack(tmp_path / "interrupted")
+    assert attacked == [8, 8, 4]
+    assert_same(resumed, attack(tmp_path / "at once"))
+
+
+@pytest.mark.parametrize(
+    "changes, computed",
+    [
+        ({}, []),
+        ({"options": dataclasses.replace(OPTIONS, batch_size=16)}, []),
+        ({"options": dataclasses.replace(OPTIONS, batch_size=None)}, []),
+        ({"images": IMAGES[:18], "targets": TARGETS[:18]}, [2]),
+        ({"options": dataclasses.replace(OPTIONS, tol=0.1)}, [8, 8, 4]),
+        ({"options": dataclasses.replace(OPTIONS, penalty="l2")}, [8, 8, 4]),
+        ({"model": make_model("linear", scale=2.0)}, [8, 8, 4]),
+        ({"model": SIGMOID}, [8, 8, 4]),
+        ({"targets": np.int32((LABELS + 2) % CLASSES)}, [8, 8, 4]),
+        ({"images": 1 - IMAGES}, [8, 8, 4]),
+    ],
+)
+def test_what_is_served_from_the_cache(tmp_path, attacked, changes, computed):
+    attack(tmp_path)
+    attacked.clear()
+    found = attack(tmp_path, **changes)
+    assert attacked == computed
+    assert_same(found, attack(tmp_path / "fresh", **changes))
+
+
+def test_other_code_is_not_served_from_the_cache(tmp_path, attacked, monkeypatch):
+    attack(tmp_path)
+    monkeypatch.setattr(transfer.cache, "source_fingerprint", lambda *packages: "other")
+    attack(tmp_path)
+    assert attacked == [8, 8, 4, 8, 8, 4]
+
+
+def test_progress_counts_all_images(tmp_path, attacked):
+    for _ in range(2):  # computed, then read
+        told = []
+        attack(tmp_path, progress=lambda *args, told=told: told.append(args))
+        assert {model.name for model, _ in told} == {"linear"}
+        assert [count for _, count in told] == [8, 8, 4]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return transfer.transfer(
+        [LINEAR, SIGMOID],
+        IMAGES,
+        LABELS,
+        TARGETS,
+        options=OPTIONS,
+        noise_stddevs=(0.2, 0.5),
+        seed=5,
+        cache_dir=tmp_path_factory.mktemp("cache"),
+    )
+
+
+def numpy_errors(x):
+    return [np.mean(np.argmax(numpy_logits(m, x), axis=1) != LABELS) for m in (LINEAR, SIGMOID)]
+
+
+def test_error_matrix_equals_numpy(result):
+    assert [model.name for model in result.models] == ["linear", "sigmoid"]
+    np.testing.assert_array_equal(result.targets, TARGETS)
+    expected = [numpy_errors(found.x_adv) for found in result.examples]
+    np.testing.assert_allclose(result.error, expected, rtol=1e-6)
+    assert len(np.unique(result.error)) > 2  # rows and columns cannot have been exchanged
+
+
+def test_rows_of_noise_equal_numpy(result):
+    assert [row.stddev for row in result.noise] == [0.2, 0.5]
+    for row in result.noise:
+        noisy = gaussian_noise(IMAGES, row.stddev, seed=5)
+        rms = np.sqrt(np.mean((noisy.astype(float) - IMAGES) ** 2))
+        assert row.distortion == pytest.approx(rms, rel=1e-5)
+        assert row.distortion == pytest.approx(row.stddev, rel=0.2)
+        np.testing.assert_allclose(row.error, numpy_errors(noisy), rtol=1e-6)
