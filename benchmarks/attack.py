@@ -1,0 +1,390 @@
+"""`minimal_adversarial` against its peers, on the same images, targets and weights.
+
+    pip install -e '.[bench]' && pip install --no-deps adv-lib
+    python benchmarks/attack.py --cores 0
+
+The claim, on FC100-100-10 and at default options: our attack finds distortions as small as the best
+of its peers', adv-lib's PDGD with 500 gradients, or smaller, for many times as many images per second
+on the same cores. On the CNN it does not: PDGD 500 finds smaller ones there, in about the same time.
+
+The peers are those of adv-lib and Foolbox on torch, and SciPy's L-BFGS-B, image by image; attacks
+that would take too long are run on the first few of the images. Everything runs in one process,
+which keeps to the given cores. The tables and the picture go into `--out`; what their columns mean
+stands below the tables.
+"""
+
+import dataclasses
+import itertools
+import os
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import matplotlib.figure
+import numpy as np
+import peers
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from peers import Attack, Outcome
+from rich.console import Console
+
+from jaxadv import AttackOptions, cache, command, datasets, minimal_adversarial, report, zoo
+from jaxadv.attacks.sampling import wrong_targets
+
+CLASSES = 10
+REFERENCE = "adv-lib PDGD 500"
+OURS = "ours"
+GRADIENT_BATCH = 64  # per core: what our attack works on side by side
+GRADIENT_STEPS = 50
+LABELS = ("right", 10), ("left", 10), ("right", -10), ("left", -10)  # where they go, in points
+WIDTH = 125  # of the tables, in characters, where the terminal has fewer
+HEADER = (
+    "attack",
+    "images",
+    "success (batch, single, float64)",
+    "mean RMS",
+    "median RMS",
+    "mean ‖r‖ / mean best",
+    "optimality",
+    "gradients",
+    "images/s",
+    "× PDGD 500",
+    "compile s",
+    "bare gradients",
+)
+LEGEND = """\
+images: the first of the training images; fewer for slow attacks, whose figures are of those alone.
+success: per cent classified as the target, all at once and one by one by the network that was
+attacked, and in float64. RMS and ratio are of the images that succeed all at once.
+RMS: root mean square of r = x_adv − x over the pixels.
+mean ‖r‖ / mean best: both over the images that the attack ran on and solved; the best is the
+smallest ‖r‖ that any attack of the table found for the image.
+optimality: AttackBench's (arXiv 2404.19460): 1 for the best of every image; failures cost most.
+gradients: of the network, per image.
+images/s: without compilation.
+compile s: a call of the same shapes whose targets are reached already.
+bare gradients: seconds per image, in those of a gradient of the network alone within a jitted loop,
+64 images side by side on each core."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the benchmark."""
+
+    cores: tuple[int, ...] = (0,)
+    """CPU cores to run on."""
+    fc_images: int = 1000
+    """Training images to attack FC100-100-10 on."""
+    cnn_images: int = 200
+    """Training images to attack the CNN on."""
+    lbfgsb_images: int = 64
+    """At most so many for our solver lbfgsb."""
+    scipy_images: int = 20
+    """At most so many for SciPy."""
+    slow: bool = False
+    """Run Foolbox's Carlini & Wagner, too, with its 9,000 gradients."""
+    seed: int = 0
+    """Seed of the weights and the targets."""
+    out: Path = Path("results/benchmark")
+    """Directory for the tables and the picture."""
+    data_dir: Path | None = None
+    """Directory of the data sets; by default that of tensorflow-datasets."""
+    cache_dir: Path = cache.DEFAULT_DIRECTORY
+    """Directory of trained weights."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return command.main(run, Config, argv)
+
+
+def run(config: Config) -> None:
+    """Runs all attacks on both networks, prints the tables and writes the files."""
+    check(config)
+    pin(config.cores)
+    splits = datasets.load("mnist", data_dir=config.data_dir)
+    results = {}
+    for name, images in (("FC100-100-10", config.fc_images), ("CNN", config.cnn_images)):
+        model = load(name, splits, config)
+        x, labels = (array[:images] for array in splits["train"])
+        target = wrong_targets(labels, CLASSES, config.seed)
+        outcomes, seconds = {}, {}
+        for attack in attacks(model, config):
+            outcomes[attack.name], seconds[attack.name] = measure(model.name, attack, x, target)
+        results[name] = figures(model, x, target, outcomes, seconds)
+    tables = [as_table(name, rows) for name, rows in results.items()]
+    settings = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in dataclasses.asdict(config).items()
+    }
+    content = {"attacks": results, "settings": settings} | environment()
+    report.write_json(config.out / "attack.json", content)
+    body = "\n".join(table.markdown() for table in tables)
+    report.write_text(config.out / "attack.md", f"{body}\n```\n{LEGEND}\n```\n")
+    draw(config.out / "attack.png", results)
+    console = Console(width=max(WIDTH, command.console.width))
+    console.print(*(table.rich() for table in tables), LEGEND, sep="\n", highlight=False)
+    console.print(f"Tables and picture are in {config.out}/.")
+
+
+def check(config: Config) -> None:
+    """Raises ValueError or OSError for settings that cannot work, before any of the work."""
+    available = os.sched_getaffinity(0)
+    if not config.cores or not set(config.cores) <= available:
+        raise ValueError(f"cores must be among {sorted(available)}, got {config.cores}")
+    size = datasets.SPLITS["train"].num_examples
+    for name in ("fc_images", "cnn_images", "lbfgsb_images", "scipy_images"):
+        if not 1 <= getattr(config, name) <= size:
+            raise ValueError(f"{name} must be from 1 to {size}, got {getattr(config, name)}")
+    command.check_writable(config.out)
+    command.check_writable(config.cache_dir)
+
+
+def pin(cores: tuple[int, ...]) -> None:
+    """Keeps the process to the cores: begins it anew, so that no thread started before them."""
+    if os.sched_getaffinity(0) != set(cores):
+        os.sched_setaffinity(0, cores)
+        os.execv(sys.executable, sys.orig_argv)
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", len(set(cores)))
+    peers.use_threads(len(set(cores)))
+
+
+def load(name: str, splits: dict[str, datasets.Dataset], config: Config) -> zoo.Model:
+    """Reads the network's weights, or trains it."""
+    with command.progress_bars() as bars:
+        task = bars.add_task(f"training {name}", total=100)
+        model = zoo.load(
+            name,
+            splits,
+            config.seed,
+            cache_dir=config.cache_dir,
+            progress=lambda done: bars.update(task, completed=100 * done),
+        )
+        bars.update(task, completed=100)
+    command.console.print(f"{name}: {100 * model.test_error:.2f} % test error")
+    return model
+
+
+def attacks(model: zoo.Model, config: Config) -> list[Attack]:
+    """Ours, and of the peers those that can be imported; names the others."""
+    network, params = model.network, model.params
+    logits = jax.jit(network.logits)
+
+    def classify(x):
+        return np.asarray(logits(params, x)).argmax(axis=1)
+
+    def ours(name, images=None, **settings):
+        options = AttackOptions(**settings)
+
+        def run(x, target, progress=None):
+            result = minimal_adversarial(
+                network.logits, params, x, target, options, progress=progress
+            )
+            return Outcome(result.x_adv, float(result.evaluations.mean()))
+
+        return Attack(name, run, lambda x, _: run(x, classify(x)), classify, images)
+
+    libraries, missing = peers.torch_attacks(network, params, config.slow)
+    if missing:
+        command.console.print(f"Skipped, as it cannot be imported: {'; '.join(missing)}")
+    return [
+        ours(OURS),
+        *libraries,
+        ours("ours, solver lbfgsb", config.lbfgsb_images, solver="lbfgsb"),
+        peers.scipy_attack(network, params, classify, config.scipy_images),
+    ]
+
+
+def measure(
+    model: str, attack: Attack, x: np.ndarray, target: np.ndarray
+) -> tuple[dict, dict[str, float]]:
+    """Runs an attack on its share of the images.
+
+    Returns:
+      The outcome and its success, all at once and one by one, and the seconds that it took.
+    """
+    x, target = x[: attack.images], target[: attack.images]
+    start = time.perf_counter()
+    attack.warm_up(x, target)
+    compilation = time.perf_counter() - start
+    with command.progress_bars() as bars:
+        task = bars.add_task(f"{model}: {attack.name}", total=len(x))
+        start = time.perf_counter()
+        outcome = attack.run(x, target, lambda count: bars.advance(task, count))
+        seconds = time.perf_counter() - start
+    single = [attack.classify(image[None])[0] for image in outcome.x_adv]
+    success = {
+        "batch": attack.classify(outcome.x_adv) == target,
+        "single": np.array(single) == target,
+    }
+    return {"outcome": outcome, "success": success}, {"compile": compilation, "run": seconds}
+
+
+def figures(
+    model: zoo.Model, x: np.ndarray, target: np.ndarray, results: dict, seconds: dict
+) -> dict[str, dict]:
+    """The table's figures: attack -> column -> value."""
+    distances = {}
+    for name, result in results.items():
+        x_adv = result["outcome"].x_adv
+        rms = np.sqrt(np.mean((np.float64(x_adv) - x[: len(x_adv)]) ** 2, axis=(1, 2, 3)))
+        distances[name] = np.where(result["success"]["batch"], rms, np.inf)
+    padded = [np.pad(d, (0, len(x) - len(d)), constant_values=np.inf) for d in distances.values()]
+    best = np.min(padded, axis=0)
+    gradient = gradient_seconds(model, x, target)
+    rows = {}
+    for name, result in results.items():
+        outcome, distance = result["outcome"], distances[name]
+        count, solved = len(distance), np.isfinite(distance)
+        known = best[:count]
+        rate = count / seconds[name]["run"]
+        double = float64_classes(model, outcome.x_adv) == target[:count]
+        success = result["success"] | {"float64": double}
+        rows[name] = {
+            "images": count,
+            "success": {how: float(np.mean(values)) for how, values in success.items()},
+            "mean_rms": float(distance[solved].mean()) if solved.any() else None,
+            "median_rms": float(np.median(distance[solved])) if solved.any() else None,
+            "ratio": float(distance[solved].mean() / known[solved].mean())
+            if solved.any()
+            else None,
+            "optimality": optimality(distance, known),
+            "gradients": outcome.gradients,
+            "images_per_second": rate,
+            "compile_seconds": seconds[name]["compile"],
+            "bare_gradients": 1 / rate / gradient if name.startswith(OURS) else None,
+        }
+    reference = rows.get(REFERENCE, {}).get("images_per_second")
+    for row in rows.values():
+        row["relative_speed"] = reference and row["images_per_second"] / reference
+    return rows
+
+
+def optimality(distance: np.ndarray, best: np.ndarray) -> float | None:
+    """Local optimality of AttackBench, arXiv 2404.19460: of the area that can be won, the part won.
+
+    The area is that under the share of images that withstand a distortion, up to the largest of
+    the best; that is the mean of the distances, clipped there.
+
+    Args:
+      distance: (N,) of the attack, ∞ where it failed.
+      best: (N,) of the best attack for each image.
+    """
+    if not np.isfinite(best).any():
+        return None
+    limit = best[np.isfinite(best)].max()
+    area, best_area = np.minimum(distance, limit).mean(), np.minimum(best, limit).mean()
+    most = limit * np.mean(best > 0)
+    return float(1 - (area - best_area) / (most - best_area)) if most > best_area else None
+
+
+def float64_classes(model: zoo.Model, x: np.ndarray) -> np.ndarray:
+    """(N, …) images -> (N,) classes, all in float64."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, model.params)
+        logits = jax.jit(model.network.logits)(params, np.float64(x))
+        assert logits.dtype == np.float64
+        return np.asarray(logits).argmax(axis=1)
+
+
+def gradient_seconds(model: zoo.Model, x: np.ndarray, target: np.ndarray) -> float:
+    """Seconds, per image, of the value and the gradient of the target's logit."""
+    devices = jax.local_devices()
+    size = GRADIENT_BATCH * len(devices)
+    x, target = (np.resize(array, (size, *array.shape[1:])) for array in (x, target))
+    mesh = jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
+    arrays = jax.device_put((x, target), NamedSharding(mesh, PartitionSpec("batch")))
+
+    def logit(image, target):
+        return model.network.logits(model.params, image[None])[0, target]
+
+    @jax.jit
+    def ascend(x, target):
+        def step(x, _):
+            value, gradient = jax.vmap(jax.value_and_grad(logit))(x, target)
+            return x + 1e-3 * gradient, value
+
+        return jax.lax.scan(step, x, length=GRADIENT_STEPS)
+
+    def seconds():
+        start = time.perf_counter()
+        jax.block_until_ready(ascend(*arrays))
+        return time.perf_counter() - start
+
+    seconds()  # compiles
+    return float(np.median([seconds() for _ in range(5)])) / GRADIENT_STEPS / size
+
+
+def as_table(name: str, rows: dict[str, dict]) -> report.Table:
+    """The figures of one network."""
+
+    def text(value, spec):
+        return "–" if value is None else format(value, spec)
+
+    return report.Table(
+        f"Attacks on {name}",
+        HEADER,
+        [
+            (
+                attack,
+                str(row["images"]),
+                " ".join(f"{100 * share:.4g}" for share in row["success"].values()),
+                text(row["mean_rms"], ".5f"),
+                text(row["median_rms"], ".5f"),
+                text(row["ratio"], ".4f"),
+                text(row["optimality"], ".4f"),
+                text(row["gradients"], ".0f"),
+                text(row["images_per_second"], ".3g"),
+                text(row["relative_speed"], ".3g"),
+                text(row["compile_seconds"], ".1f"),
+                text(row["bare_gradients"], ".0f"),
+            )
+            for attack, row in rows.items()
+        ],
+    )
+
+
+def draw(path: Path, results: dict[str, dict[str, dict]]) -> None:
+    """Draws, for each network, how far from the best and how slow the attacks are."""
+    figure = matplotlib.figure.Figure(figsize=(7 * len(results), 5.5), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False)[0]
+    for axes, (name, rows) in zip(panels, results.items(), strict=True):
+        axes.set(title=name, xlabel="seconds per image", ylabel="mean ‖r‖ / mean best − 1")
+        axes.set(xscale="log", yscale="log")
+        axes.margins(0.25)
+        axes.grid(alpha=0.3)
+        rows = {attack: row for attack, row in rows.items() if row["ratio"] is not None}
+        for (attack, row), (side, height) in zip(
+            rows.items(), itertools.cycle(LABELS), strict=False
+        ):
+            seconds, excess = 1 / row["images_per_second"], max(row["ratio"] - 1, 1e-5)
+            color = "tab:red" if attack.startswith(OURS) else "tab:blue"
+            axes.plot(seconds, excess, "o", color=color)
+            success = row["success"]["batch"]
+            axes.annotate(
+                attack if success == 1 else f"{attack}, {100 * success:.0f} % success",
+                (seconds, excess),
+                (0, height),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                color=color,
+                fontsize=9,
+            )
+    with cache.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def environment() -> dict:
+    """What the figures may depend on."""
+    installed = {package.metadata["Name"]: package.version for package in metadata.distributions()}
+    content = report.environment()
+    for package in ("torch", "adv-lib", "foolbox", "scipy"):
+        content["versions"][package] = installed.get(package)
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(main())

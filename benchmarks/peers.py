@@ -1,0 +1,249 @@
+"""The attack's peers: libraries on torch, on an identical network, and SciPy.
+
+What is peculiar to a library stays here:
+
+- adv-lib imports torchvision and visdom, for a distance and for plots that nothing here uses: where
+  they are missing, empty modules take their place.
+- adv-lib's DDN rounds to 256 levels unless `levels=None`; its FMN takes 10 steps and its ALMA 1,000
+  by default. ALMA 100 has the settings of its authors for MNIST.
+- Images of the libraries may leave [0, 1] by a rounding error: they are clipped.
+- Foolbox's `attack(...)` judges the result again; `attack.run` leaves that to us.
+"""
+
+import functools
+import importlib
+import sys
+import types
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+import scipy.optimize
+
+from jaxadv.models import Convolution, Network, Params, identity
+
+BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower
+STUBS = ("torchvision", "visdom")
+BISECTIONS = 15  # of log c, by SciPy
+C_RANGE = 1e-4, 1e3  # where SciPy looks for c; 15 bisections locate it to 0.05 %
+
+Progress = Callable[[int], None]  # told the number of images that are done
+
+
+class Outcome(NamedTuple):
+    """What an attack made of N images."""
+
+    x_adv: np.ndarray  # (N, …) float32 in [0, 1]
+    gradients: float  # of the network, per image
+
+
+class Attack(NamedTuple):
+    """A way to make targeted adversarial images for one network."""
+
+    name: str
+    run: Callable[[np.ndarray, np.ndarray, Progress], Outcome]  # (N, …) images, (N,) targets
+    warm_up: Callable[[np.ndarray, np.ndarray], object]  # compiles for the same arguments
+    classify: Callable[[np.ndarray], np.ndarray]  # (B, …) -> (B,) classes, by what was attacked
+    images: int | None = None  # attacks at most so many
+
+
+def use_threads(count: int) -> None:
+    """Sets the number of torch's threads, if there is torch."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(count)
+
+
+def torch_attacks(network: Network, params: Params, slow: bool) -> tuple[list[Attack], list[str]]:
+    """The attacks of the libraries that can be imported, and why others cannot."""
+    attacks, missing = [], []
+    try:
+        model = torch_network(network, params)
+    except ImportError as error:
+        return [], [f"adv-lib and Foolbox ({error})"]
+    for library, collect in {
+        "adv-lib": _adv_lib,
+        "Foolbox": functools.partial(_foolbox, slow),
+    }.items():
+        try:
+            methods = collect(model)
+        except ImportError as error:
+            missing.append(f"{library} ({error})")
+            continue
+        attacks += [_torch_attack(model, name, method) for name, method in methods.items()]
+    return attacks, missing
+
+
+def torch_network(network: Network, params: Params):
+    """The same network as a torch module, (B, channels, height, width) -> (B, k) logits.
+
+    Raises:
+      AssertionError: the logits of the two differ.
+    """
+    import torch
+
+    activations = {identity: None, jax.nn.sigmoid: torch.nn.Sigmoid, jax.nn.relu: torch.nn.ReLU}
+    modules, h = [], np.zeros((1, *network.input_shape), np.float32)
+    for index, layer in enumerate(network.layers):
+        kernel, bias = (np.asarray(params[layer.name][key]) for key in ("kernel", "bias"))
+        if isinstance(layer, Convolution):
+            module = torch.nn.Conv2d(*kernel.shape[2:], layer.size)
+            kernel = kernel.transpose(3, 2, 0, 1)
+        else:
+            if h.ndim == 4:  # torch flattens the channels first
+                modules.append(torch.nn.Flatten())
+                kernel = kernel.reshape(*h.shape[1:], -1).transpose(2, 0, 1, 3)
+                kernel = kernel.reshape(-1, len(bias))
+            module = torch.nn.Linear(*kernel.shape)
+            kernel = kernel.T
+        module.weight.data = torch.tensor(kernel.copy())
+        module.bias.data = torch.tensor(bias)
+        modules.append(module)
+        if activation := activations[layer.activation]:
+            modules.append(activation())
+        if getattr(layer, "pool", 1) > 1:
+            modules.append(torch.nn.MaxPool2d(layer.pool))
+        h = np.asarray(network.between(params, h, index, index + 1))
+    model = torch.nn.Sequential(*modules).requires_grad_(False).eval()
+    x = np.random.default_rng(0).uniform(size=(8, *network.input_shape)).astype("float32")
+    expected = network.logits(params, x)
+    np.testing.assert_allclose(
+        model(torch.tensor(x.transpose(0, 3, 1, 2))), expected, rtol=1e-4, atol=1e-4
+    )
+    return model
+
+
+def _adv_lib(model):
+    """Name -> method (x, target) -> x_adv."""
+    for name in STUBS:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].models = None
+    from adv_lib import attacks
+
+    def method(attack, **settings):
+        return functools.partial(attack, model, targeted=True, **settings)
+
+    return {
+        "adv-lib PDGD 500": method(attacks.pdgd, num_steps=500),
+        "adv-lib DDN 100": method(attacks.ddn, steps=100, levels=None),
+        "adv-lib ALMA 100": method(
+            attacks.alma, num_steps=100, distance="l2", init_lr_distance=0.1, α=0.5
+        ),
+        "adv-lib FMN 100": method(attacks.fmn, norm=2, steps=100),
+    }
+
+
+def _foolbox(slow, model):
+    """Name -> method (x, target) -> x_adv."""
+    import foolbox
+
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+
+    def method(attack):
+        return lambda x, target: attack.run(
+            wrapped, x, foolbox.criteria.TargetedMisclassification(target)
+        )
+
+    methods = {"Foolbox DDN 100": method(foolbox.attacks.DDNAttack(steps=100))}
+    if slow:
+        carlini_wagner = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=9, steps=1000)
+        methods["Foolbox C&W 9 × 1000"] = method(carlini_wagner)
+    return methods
+
+
+def _torch_attack(model, name, method):
+    import torch
+
+    def to_torch(x):
+        return torch.tensor(x.transpose(0, 3, 1, 2))
+
+    def run(x, target, progress):
+        gradients, parts = 0, []
+
+        def count(gradient):
+            nonlocal gradients
+            gradients += len(gradient)
+
+        def watch(_module, _inputs, logits):
+            if logits.requires_grad:
+                logits.register_hook(count)
+
+        torch.manual_seed(0)
+        watching = model.register_forward_hook(watch)
+        for start in range(0, len(x), BATCH):
+            batch = slice(start, start + BATCH)
+            x_adv = method(to_torch(x[batch]), torch.tensor(target[batch], dtype=torch.long))
+            parts.append(x_adv.detach().clamp(0, 1).numpy().transpose(0, 2, 3, 1))
+            progress(len(x_adv))
+        watching.remove()
+        return Outcome(np.concatenate(parts), gradients / len(x))
+
+    def warm_up(x, _target):
+        inputs = to_torch(x[:BATCH]).requires_grad_()
+        torch.autograd.grad(model(inputs).sum(), inputs)
+
+    def classify(x):
+        with torch.no_grad():
+            return model(to_torch(x)).argmax(1).numpy()
+
+    return Attack(name, run, warm_up, classify)
+
+
+def scipy_attack(network: Network, params: Params, classify: Callable, images: int) -> Attack:
+    """c‖r‖² + cross-entropy by SciPy's L-BFGS-B, from r = 0 for each c; the largest good c."""
+
+    @jax.jit
+    def cross_entropy(image, target):
+        def loss(image):
+            logits = network.logits(params, image[None])[0]
+            return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits
+
+        return jax.value_and_grad(loss, has_aux=True)(image)
+
+    def minimise(c, x, target):
+        """The minimiser, whether it is classified as the target, and the gradients it took."""
+
+        def objective(flat):
+            image = flat.reshape(x.shape).astype(np.float32)
+            (loss, _), gradient = cross_entropy(image, target)
+            r = flat - x.ravel()
+            return c * r @ r + float(loss), 2 * c * r + np.asarray(gradient, np.float64).ravel()
+
+        start = x.ravel().astype(np.float64)
+        found = scipy.optimize.minimize(
+            objective, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * x.size
+        )
+        image = found.x.reshape(x.shape).astype(np.float32)
+        (_, logits), _ = cross_entropy(image, target)
+        return image, int(np.argmax(logits)) == target, found.nfev
+
+    def attack_one(x, target):
+        low, high = np.log(C_RANGE)
+        best, _, gradients = minimise(np.exp(low), x, target)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            image, success, evaluations = minimise(np.exp(middle), x, target)
+            gradients += evaluations
+            low, high = (middle, high) if success else (low, middle)
+            best = image if success else best
+        return best, gradients
+
+    def run(x, target, progress):
+        results = []
+        for image, label in zip(x, target, strict=True):
+            results.append(attack_one(image, label))
+            progress(1)
+        x_adv, gradients = zip(*results, strict=True)
+        return Outcome(np.stack(x_adv), float(np.mean(gradients)))
+
+    def warm_up(x, target):
+        cross_entropy(x[0], target[0])
+
+    return Attack("SciPy L-BFGS-B, singly", run, warm_up, classify, images)
