@@ -3,9 +3,10 @@
     pip install -e '.[bench]' && pip install --no-deps adv-lib
     python benchmarks/attack.py --cores 0
 
-The claim, on FC100-100-10 and at default options: our attack finds distortions as small as the best
-of its peers', adv-lib's PDGD with 500 gradients, or smaller, for many times as many images per second
-on the same cores. On the CNN it does not: PDGD 500 finds smaller ones there, in about the same time.
+The claim, on FC100-100-10 and at default options: our attack finds distortions as small as the
+best of its peers', adv-lib's PDGD with 500 gradients, or smaller, for many times as many images per
+second on the same cores. On the CNN it does not: there PDGD 500 finds smaller ones, in about the
+same time.
 
 The peers are those of adv-lib and Foolbox on torch, and SciPy's L-BFGS-B, image by image; attacks
 that would take too long are run on the first few of the images. Everything runs in one process,
