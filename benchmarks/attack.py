@@ -354,7 +354,7 @@ def draw(path: Path, results: dict[str, dict[str, dict]]) -> None:
     for axes, (name, rows) in zip(panels, results.items(), strict=True):
         axes.set(title=name, xlabel="seconds per image", ylabel="mean ‖r‖ / mean best − 1")
         axes.set(xscale="log", yscale="log")
-        axes.margins(0.25)
+        axes.margins(0.5, 0.25)
         axes.grid(alpha=0.3)
         rows = {attack: row for attack, row in rows.items() if row["ratio"] is not None}
         for (attack, row), (side, height) in zip(
