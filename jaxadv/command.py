@@ -101,7 +101,8 @@ def _converted(key, value, old, where):
 def use_all_cores() -> None:
     """Makes each CPU core a JAX device, as attacks run one loop per device."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", cores)
+    with contextlib.suppress(RuntimeError):  # JAX has started: its devices are what they are
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def check_writable(directory: Path) -> None:

@@ -6,6 +6,7 @@ images for each of them, feeds them to all, and writes tables, pictures and the 
 
 import contextlib
 import dataclasses
+import math
 import sys
 import time
 from pathlib import Path
@@ -82,8 +83,8 @@ def check(config: Config) -> None:
     size = datasets.SPLITS["train"].num_examples
     if not 1 <= config.images <= size:
         raise ValueError(f"images must be from 1 to {size}, got {config.images}")
-    if any(stddev < 0 for stddev in config.noise):
-        raise ValueError(f"noise must not be negative, got {config.noise}")
+    if not all(math.isfinite(stddev) and stddev >= 0 for stddev in config.noise):
+        raise ValueError(f"noise must not be negative, infinite or NaN, got {config.noise}")
     command.check_writable(config.out)
     command.check_writable(config.cache_dir)
 
