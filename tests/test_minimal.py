@@ -1,12 +1,16 @@
 """The attack against closed forms, float64, and itself at other batch sizes."""
 
+import subprocess
+import sys
+
 import jax
+import jax.nn as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 
-from jaxadv import AttackOptions, Status, minimal_adversarial
+from jaxadv import AttackOptions, Status, all_targets, minimal_adversarial, untargeted
 from jaxadv.attacks import minimal
 from jaxadv.attacks.sampling import wrong_targets
 
@@ -72,6 +76,55 @@ def test_linear_classifier_with_active_box(solver):
     assert np.any((result.x_adv == 0) | (result.x_adv == 1))
     assert result.x_adv.min() >= 0 and result.x_adv.max() <= 1
     np.testing.assert_allclose(result.distortion, expected, rtol=1e-3)
+
+
+def smallest_r_bound(weights, bias, x, target):
+    """A lower bound of ‖r‖, and tight: the dual of min ½‖r‖² within the box and the target's class.
+
+    For multipliers λ ≥ 0, the r of the Lagrangian is clip(Aᵀλ), with A the differences of weights.
+    """
+    others = np.arange(weights.shape[1]) != target
+    differences = (weights[:, [target]] - weights[:, others]).T
+    offsets = bias[target] - bias[others]
+    scale = np.sum(differences**2, axis=1).max()
+
+    def negative_dual(scaled_multipliers):
+        multipliers = scaled_multipliers / scale
+        z = np.clip(x + multipliers @ differences, 0, 1)
+        lead = differences @ z + offsets
+        return multipliers @ lead - 0.5 * np.sum((z - x) ** 2), lead / scale
+
+    found = scipy.optimize.minimize(
+        negative_dual,
+        np.zeros(len(offsets)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * len(offsets),
+        options={"maxiter": 20000, "maxfun": 50000, "ftol": 1e-15, "gtol": 1e-14},
+    )
+    return np.sqrt(-2 * found.fun)
+
+
+@pytest.mark.parametrize("penalty", ["l2_squared", "l2"])
+@pytest.mark.parametrize(
+    "images, pixels, classes, scale", [(3, 30, 3, 1.0), (16, 200, 10, 0.03), (5, 784, 40, 10.0)]
+)
+def test_linear_classifier_of_many_classes_reaches_the_optimum(
+    images, pixels, classes, scale, penalty
+):
+    rng = np.random.default_rng(0)
+    weights = scale * rng.normal(size=(pixels, classes))
+    params = weights.astype(np.float32), (-0.5 * weights.sum(axis=0)).astype(np.float32)
+    x = rng.uniform(size=(images, pixels)).astype(np.float32).round(1)  # some at the bounds
+    target = (np.argmax(linear(params, x), axis=1) + rng.integers(1, classes, images)) % classes
+    options = AttackOptions(penalty=penalty)
+    result = minimal_adversarial(linear, params, x, target, options)
+    double = [np.asarray(param, np.float64) for param in params]
+    bound = [smallest_r_bound(*double, *pair) for pair in zip(x, target, strict=True)]
+    assert result.success.all()
+    ratio = result.distortion * np.sqrt(pixels) / bound
+    assert ratio.min() >= 1 - 1e-5
+    assert ratio.max() <= 1.001
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +196,17 @@ def test_batch_size_does_not_change_a_bit(attacked, mlp_on_mnist, batch_size):
     network, params = mlp_on_mnist
     options = AttackOptions(batch_size=batch_size)
     result = minimal_adversarial(network.logits, params, x, target, options)
-    for name, values in result._asdict().items():
+    for name, values in result._replace(cost=expected.cost)._asdict().items():
         np.testing.assert_array_equal(values, getattr(expected, name), err_msg=name)
+
+
+def test_neither_order_nor_other_images_change_a_bit(attacked, mlp_on_mnist):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    chosen = np.random.default_rng(0).permutation(50)[:37]
+    result = minimal_adversarial(network.logits, params, x[chosen], target[chosen])
+    for name, values in result._replace(cost=expected.cost[chosen])._asdict().items():
+        np.testing.assert_array_equal(values, getattr(expected, name)[chosen], err_msg=name)
 
 
 def test_one_image_alone_gives_the_same_bits(attacked, mlp_on_mnist):
@@ -269,3 +331,139 @@ def test_float64():
     expected = [smallest_distortion(params, *pair) for pair in zip(x, target, strict=True)]
     assert result.x_adv.dtype == np.float64
     np.testing.assert_allclose(result.distortion, expected, rtol=1e-5)
+
+
+def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x = mnist.images[:6]
+    result = all_targets(network.logits, params, x)
+    assert result.x_adv.shape == (6, 10, 28, 28, 1)
+    np.testing.assert_array_equal(result.target, np.tile(np.arange(10), (6, 1)))
+    current = np.argmax(network.logits(params, x), axis=1)
+    assert (result.distortion[np.arange(6), current] == 0).all()
+    for target in (0, 7):
+        single = minimal_adversarial(network.logits, params, x, np.full(6, target))
+        np.testing.assert_array_equal(result.x_adv[:, target], single.x_adv)
+        np.testing.assert_array_equal(result.evaluations[:, target], single.evaluations)
+
+
+def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x, label = mnist.images[:40], mnist.labels[:40]
+    result = untargeted(network.logits, params, x, label)
+    assert result.success.all()
+    predicted = np.argmax(network.logits(params, result.x_adv), axis=1)
+    np.testing.assert_array_equal(predicted, result.target)
+    assert (predicted != label).all()
+    every = all_targets(network.logits, params, x)
+    is_label = np.arange(10) == label[:, None]
+    nearest = np.where(is_label, np.inf, every.distortion).min(axis=1)
+    assert (result.distortion >= nearest).all()
+    assert result.distortion.mean() <= 1.005 * nearest.mean()
+
+
+def test_untargeted_in_closed_form():
+    params, x, target = linear_problem(9, 80, 1.0)
+    result = untargeted(linear, params, x, 1 - target, classes=1)
+    expected = [smallest_distortion(params, *pair) for pair in zip(x, target, strict=True)]
+    np.testing.assert_array_equal(result.target, target)
+    np.testing.assert_allclose(result.distortion, expected, rtol=1e-3)
+
+
+def test_untargeted_where_x_is_misclassified_already():
+    params, x, target = linear_problem(3, 80, 1.0)
+    result = untargeted(linear, params, x, target, classes=1)
+    assert (result.status == Status.ALREADY_TARGET).all()
+    np.testing.assert_array_equal(result.x_adv, x)
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_untargeted_checks_the_number_of_classes(classes):
+    params, x, target = linear_problem(3, 80, 1.0)
+    with pytest.raises(ValueError, match=f"classes must be from 1 to 1, got {classes}"):
+        untargeted(linear, params, x, target, classes=classes)
+
+
+def test_progress_of_several_targets_counts_images(monkeypatch):
+    params, x, _ = linear_problem(21, 10, 1.0)
+    seen = []
+    monkeypatch.setattr(minimal, "PROBLEMS", 26)
+    all_targets(linear, params, x, progress=seen.append)
+    assert sum(seen) == 21 and len(seen) >= 2
+
+
+def test_utilisation_is_the_useful_share_of_all_gradients(attacked):
+    *_, result = attacked
+    assert 0 < result.utilisation <= 1
+    np.testing.assert_allclose(
+        result.utilisation, result.evaluations.sum() / result.cost.sum(), rtol=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_little_of_the_gradients_of_a_long_queue_is_idle(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    target = wrong_targets(mnist.labels[:2000], 10, seed=0)
+    result = minimal_adversarial(network.logits, params, mnist.images[:2000], target)
+    assert result.success.all()
+    assert result.utilisation >= 0.9
+
+
+def rugged(params, x):
+    """Two classes, whose boundary is a plane with ripples of many directions."""
+    slope, frequencies, height = params
+    lead = (x - 0.5) @ slope + height * jnp.cos(x @ frequencies).sum(axis=1)
+    return jnp.stack([lead, -lead], axis=1)
+
+
+def test_smoothing_is_for_rugged_boundaries(attacked):
+    """It finds nearer points where gradients vary, and is not spent where they do not."""
+    rng = np.random.default_rng(0)
+    slope, frequencies = rng.normal(size=100), 10 * rng.normal(size=(100, 60))
+    params = slope.astype(np.float32), frequencies.astype(np.float32), np.float32(0.015)
+    x = rng.uniform(0.2, 0.8, size=(24, 100)).astype(np.float32)
+    target = 1 - np.argmax(rugged(params, x), axis=1)
+
+    def attack(**settings):
+        result = minimal_adversarial(rugged, params, x, target, AttackOptions(**settings))
+        assert result.success.all()
+        return result
+
+    plain, smoothed, more = attack(smoothing_steps=0), attack(), attack(smoothing_rounds=3)
+    assert smoothed.evaluations.mean() >= 150
+    assert smoothed.distortion.mean() < 0.99 * plain.distortion.mean()
+    assert (more.distortion <= smoothed.distortion).all()
+    assert more.distortion.mean() < smoothed.distortion.mean()
+    *_, of_smooth_network = attacked
+    assert np.median(of_smooth_network.evaluations) <= 70
+
+
+def test_quick_options_take_fewer_gradients(attacked, mlp_on_mnist):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    result = minimal_adversarial(network.logits, params, x, target, AttackOptions.quick())
+    assert result.success.all()
+    assert result.evaluations.mean() <= 0.75 * expected.evaluations.mean()
+    assert result.distortion.mean() <= 1.01 * expected.distortion.mean()
+
+
+def test_only_the_solver_lbfgsb_needs_jaxopt():
+    """A JAX that breaks jaxopt breaks that option alone."""
+    program = """
+import sys
+sys.modules["jaxopt"] = None  # so that importing it raises ImportError
+import numpy as np, jaxadv
+def logits(params, x): return x @ np.eye(3, dtype="float32")
+x = np.array([[0.9, 0.1, 0.2]], "float32")
+attack = lambda **settings: jaxadv.minimal_adversarial(
+    logits, None, x, np.array([1]), jaxadv.AttackOptions(**settings)
+)
+assert attack().success.all()
+try:
+    attack(solver="lbfgsb")
+except ImportError as error:
+    assert "jaxopt" in str(error)
+else:
+    raise AssertionError("it did not need jaxopt")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

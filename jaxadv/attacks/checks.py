@@ -9,7 +9,13 @@ import numpy as np
 
 
 def validated(
-    logits_fn: Callable, params: Any, x: Any, target: Any, *, batch_size: int = 256
+    logits_fn: Callable,
+    params: Any,
+    x: Any,
+    target: Any,
+    *,
+    name: str = "target",
+    batch_size: int = 256,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns x as float32 (float64 with jax_enable_x64) and target as int32.
 
@@ -18,8 +24,8 @@ def validated(
     """
     x, target = checked_images(x), np.asarray(target)
     sample = x[:batch_size]
-    classes = _number_of_classes(logits_fn, params, sample)
-    target = _checked_target(target, len(x), classes)
+    classes = number_of_classes(logits_fn, params, sample)
+    target = _checked_classes(name, target, len(x), classes)
     logits = np.asarray(jax.jit(logits_fn)(params, sample))
     _check_logits(logits)
     return x, target
@@ -47,7 +53,8 @@ def checked_images(x: Any) -> np.ndarray:
     return x
 
 
-def _number_of_classes(logits_fn, params, x):
+def number_of_classes(logits_fn: Callable, params: Any, x: np.ndarray) -> int:
+    """Returns k, or raises ValueError: logits_fn maps (B, …) images to (B, k) logits, k ≥ 2."""
     try:
         output = jax.eval_shape(logits_fn, params, x)
     except (TypeError, ValueError) as error:
@@ -65,19 +72,19 @@ def _number_of_classes(logits_fn, params, x):
     return shape[1]
 
 
-def _checked_target(target, images, classes):
-    if target.shape != (images,):
+def _checked_classes(name, values, images, classes):
+    if values.shape != (images,):
         raise ValueError(
-            f"target must hold one class per image, shape ({images},), got {target.shape}"
+            f"{name} must hold one class per image, shape ({images},), got {values.shape}"
         )
-    if not np.issubdtype(target.dtype, np.integer):
-        raise ValueError(f"target must hold integer classes, got {target.dtype}")
-    if target.min() < 0 or target.max() >= classes:
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{name} must hold integer classes, got {values.dtype}")
+    if values.min() < 0 or values.max() >= classes:
         raise ValueError(
-            f"target must hold classes from 0 to {classes - 1},"
-            f" got values from {target.min()} to {target.max()}"
+            f"{name} must hold classes from 0 to {classes - 1},"
+            f" got values from {values.min()} to {values.max()}"
         )
-    return target.astype(np.int32)
+    return values.astype(np.int32)
 
 
 def _check_logits(logits):

@@ -16,6 +16,7 @@ L2_SMOOTHING = 1e-4
 # Bisections between the last success and the last failure, which are near each other by then.
 HALVINGS = 10
 MAX_LINE_SEARCH = 8
+TOL = 0.01  # of a component of the projected gradient, relative to the gap's largest at x
 
 
 class Candidate(NamedTuple):
@@ -68,7 +69,7 @@ def solve(
             evaluations=state.evaluations + solver_state.num_grad_eval - state.solver.num_grad_eval,
         )
         descent_over = (
-            ~(solver_state.error > options.tol)
+            ~(solver_state.error > TOL)
             | solver_state.failed_linesearch
             | (solver_state.iter_num >= options.max_iterations)
         )
@@ -106,6 +107,7 @@ def solve(
         finite=jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error),
         c=final.best_c,
         evaluations=final.evaluations + HALVINGS,
+        lane_ticks=jnp.nan,
     )
 
 
@@ -113,7 +115,7 @@ def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFG
     """L-BFGS-B on c|r| + T·CE(logits/T), as a function of the image and c; aux: the logits."""
     usable = jnp.isfinite(gap) & (gap > 0)
     temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
-    # Makes `tol` relative: at the boundary the loss has about half the gradient of the gap.
+    # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
 
@@ -128,7 +130,7 @@ def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFG
         objective,
         has_aux=True,
         history_size=options.history_size,
-        tol=options.tol,
+        tol=TOL,
         maxls=MAX_LINE_SEARCH,
         linesearch_init="max",
         implicit_diff=False,

@@ -10,21 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxadv.attacks import checks, lbfgsb, lockstep
+from jaxadv.attacks import checks, lockstep
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
 
 MAX_ROUNDS = 32  # a queue is at most so many times as long as the lanes are many
+PROBLEMS = 2**14  # solved at a time where images are repeated for several targets
+LIKELY = 9  # classes, those of the largest logits, among which the nearest are looked for
+
+LogitsFn = Callable[[Any, jax.Array], jax.Array]
+Progress = Callable[[int], None]
 
 
 def minimal_adversarial(
-    logits_fn: Callable[[Any, jax.Array], jax.Array],
+    logits_fn: LogitsFn,
     params: Any,
     x: np.ndarray,
     target: np.ndarray,
     options: AttackOptions | None = None,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> AttackResult:
     """Approximates D(x, l): the smallest r with f(x + r) = l and x + r in [0, 1].
 
@@ -46,10 +51,123 @@ def minimal_adversarial(
     Raises:
       ValueError: x, target or logits_fn are not as above, or no image has finite logits.
     """
-    options = options or AttackOptions()
     x, target = checks.validated(logits_fn, params, x, target)
+    return _attack(logits_fn, params, x, target, options or AttackOptions(), progress)
+
+
+def all_targets(
+    logits_fn: LogitsFn,
+    params: Any,
+    x: np.ndarray,
+    options: AttackOptions | None = None,
+    *,
+    progress: Progress | None = None,
+) -> AttackResult:
+    """D(x, l) for every class l: as `minimal_adversarial`, with arrays of shape (B, k, …).
+
+    Where l is the class of x, r = 0. `progress` is told numbers of images.
+    """
+    x, _ = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
+    classes = checks.number_of_classes(logits_fn, params, x[:1])
+    targets = np.tile(np.arange(classes, dtype=np.int32), (len(x), 1))
+    return _attack_each(logits_fn, params, x, targets, options or AttackOptions(), progress)
+
+
+def untargeted(
+    logits_fn: LogitsFn,
+    params: Any,
+    x: np.ndarray,
+    label: np.ndarray,
+    options: AttackOptions | None = None,
+    *,
+    classes: int = 4,
+    progress: Progress | None = None,
+) -> AttackResult:
+    """The smallest r with f(x + r) ≠ label and x + r in [0, 1], approximately.
+
+    Attacks towards the nearest few classes, and keeps the smallest distortion of each image. The
+    nearest are those whose boundary would be, were the logits linear (DeepFool's estimate, arXiv
+    1511.04599, eq. 8).
+
+    Args:
+      logits_fn: as for `minimal_adversarial`.
+      params: as there.
+      x: as there.
+      label: (B,) integer classes to leave; where x is classified otherwise, r = 0.
+      options: as there.
+      classes: number of classes attacked per image.
+      progress: told numbers of images.
+
+    Returns:
+      An `AttackResult`; `target` has the class reached, `evaluations` those towards all classes.
+
+    Raises:
+      ValueError: as `minimal_adversarial`; or `classes` is not from 1 to k − 1.
+    """
+    x, label = checks.validated(logits_fn, params, x, label, name="label")
+    others = checks.number_of_classes(logits_fn, params, x[:1]) - 1
+    if not 1 <= classes <= others:
+        raise ValueError(f"classes must be from 1 to {others}, got {classes}")
+    nearest = np.concatenate(
+        [
+            _nearest_classes(logits_fn, params, *(a[i : i + PROBLEMS] for a in (x, label)), classes)
+            for i in range(0, len(x), PROBLEMS)
+        ]
+    )
+    results = _attack_each(logits_fn, params, x, nearest, options or AttackOptions(), progress)
+    best = np.argmin(np.where(results.success, results.distortion, np.inf), axis=1)
+    chosen = [array[np.arange(len(x)), best] for array in results]
+    total = {name: getattr(results, name).sum(axis=1) for name in ("evaluations", "cost")}
+    return AttackResult(*chosen)._replace(**total)
+
+
+def _attack_each(logits_fn, params, x, targets, options, progress):
+    """Attacks every image towards each of its (B, t) targets: arrays of shape (B, t, …)."""
+    count = targets.shape[1]
+    images = max(1, PROBLEMS // count)
+    parts = []
+    for start in range(0, len(x), images):
+        chunk = slice(start, start + images)
+        problems = np.repeat(x[chunk], count, axis=0), targets[chunk].reshape(-1)
+        result = _attack(logits_fn, params, *problems, options, _Whole(count, progress))
+        parts.append(jax.tree.map(lambda array: array.reshape(-1, count, *array.shape[1:]), result))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+class _Whole:
+    """Progress in images, from progress in problems, of which there are `each` to an image."""
+
+    def __init__(self, each, progress):
+        self.each, self.progress, self.problems = each, progress, 0
+
+    def __call__(self, problems):
+        before, self.problems = self.problems, self.problems + problems
+        if self.progress:
+            self.progress(self.problems // self.each - before // self.each)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _nearest_classes(logits_fn, params, x, label, classes):
+    """(B, classes) nearest ones of each image, by the distances of linear logits."""
+
+    def distances(x, label):
+        logits, pullback = jax.vjp(lambda x: logits_fn(params, x[None])[0], x)
+        likely = jax.lax.top_k(jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits), most)
+        rows = jax.nn.one_hot(label, len(logits)) - jax.nn.one_hot(likely[1], len(logits))
+        gradients = jax.vmap(lambda row: pullback(row.astype(logits.dtype))[0])(rows)
+        norms = jnp.sqrt(jnp.sum(gradients**2, axis=range(1, gradients.ndim)))
+        distance = (logits[label] - likely[0]) / norms
+        return likely[1][jnp.argsort(jnp.where(jnp.isnan(distance), jnp.inf, distance))[:classes]]
+
+    k = jax.eval_shape(logits_fn, params, x[:1]).shape[1]
+    most = min(k - 1, max(classes, LIKELY))
+    return jax.lax.map(lambda pair: distances(*pair), (x, label), batch_size=8)
+
+
+def _attack(logits_fn, params, x, target, options, progress) -> AttackResult:
+    """Gives the problems to all local devices, queue by queue."""
     devices = tuple(jax.local_devices())
-    lanes, queue = _lanes_and_queue(options, x, devices)
+    lanes, queue = _lanes_and_queue(logits_fn, params, options, x, devices)
     solve = _sharded_solve(logits_fn, options, lanes, devices)
     results = []
     for start in range(0, len(x), queue * len(devices)):
@@ -87,6 +205,8 @@ def _solve(logits_fn, options, lanes, params, x, target, count) -> AttackResult:
     if options.solver == "lockstep":
         found = lockstep.solve(logits_fn, options, lanes, params, x, target, count[0])
     else:
+        from jaxadv.attacks import lbfgsb  # here, so that nothing else needs jaxopt
+
         found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target)
     x_adv = jnp.clip(found.image, 0.0, 1.0)
     success = found.success & (_predictions(logits_fn, params, x_adv, lanes) == target)
@@ -103,6 +223,8 @@ def _solve(logits_fn, options, lanes, params, x, target, count) -> AttackResult:
         c=found.c,
         evaluations=found.evaluations,
         status=status.astype(jnp.int8),
+        target=target,
+        cost=found.evaluations * (found.lane_ticks / found.evaluations.sum()),
     )
 
 
@@ -113,27 +235,35 @@ def _predictions(logits_fn, params, images, lanes):
     return jnp.argmax(logits, axis=-1).reshape(-1)
 
 
-def _lanes_and_queue(options, x, devices):
+def _lanes_and_queue(logits_fn, params, options, x, devices):
     """Images that a device works on side by side, and images that it is given at a time.
 
     A few images take no more lanes than the power of 2 they need. In multiples of 8 lanes, XLA's
     CPU kernels sum in the same order: results are the same bits.
     """
     share = math.ceil(len(x) / len(devices))
-    lanes = options.batch_size or _default_lanes(options, x[0].size, devices[0].platform)
-    lanes = 8 * math.ceil(min(lanes, _power_of_2(share)) / 8)
+    lanes = options.batch_size
+    if lanes is None:
+        state = x[0].nbytes * (2 * options.history_size + 8)
+        size = state + _activations_size(logits_fn, params, x[:1])
+        # A CPU wants its lanes in the cache; a larger device, as much work as fits its memory.
+        most, memory = (64, 2**22) if devices[0].platform == "cpu" else (4096, 2**32)
+        lanes = min(most, memory // size)
+    lanes = 8 * math.ceil(max(1, min(lanes, _power_of_2(share))) / 8)
     if options.solver == "lbfgsb":
         return lanes, lanes
     return lanes, lanes * min(MAX_ROUNDS, _power_of_2(math.ceil(share / lanes)))
 
 
-def _default_lanes(options, pixels, platform):
-    """As many lanes as keep their state within a CPU's cache, or a part of a device's memory."""
-    if options.solver == "lbfgsb":
-        return 16 if platform == "cpu" else 1024
-    state = 4 * pixels * (2 * options.history_size + 8)  # bytes
-    most, memory = (64, 2**22) if platform == "cpu" else (4096, 2**31)
-    return min(most, max(8, memory // state))
+def _activations_size(logits_fn, params, image):
+    """Bytes that are read and written for one more image, by XLA's estimate."""
+
+    def total(count):
+        images = jax.ShapeDtypeStruct((count, *image.shape[1:]), image.dtype)
+        analysis = jax.jit(logits_fn).lower(params, images).cost_analysis() or {}
+        return analysis.get("bytes accessed", 0)
+
+    return int(max(0, total(2) - total(1)))
 
 
 def _power_of_2(number):

@@ -17,7 +17,7 @@ class Status(enum.IntEnum):
 
 
 class AttackResult(NamedTuple):
-    """One entry per image, in the order given; failures are included."""
+    """One entry per problem, in the order given; failures are included."""
 
     x_adv: np.ndarray  # (B, …) float32 in [0, 1]; after a failure the last image tried
     success: np.ndarray  # (B,) bool: x_adv is classified as the target
@@ -25,6 +25,16 @@ class AttackResult(NamedTuple):
     c: np.ndarray  # (B,) float32: the c whose descent found x_adv
     evaluations: np.ndarray  # (B,) int32: gradients of the network spent
     status: np.ndarray  # (B,) int8: a Status
+    target: np.ndarray  # (B,) int32: the class to reach
+    cost: np.ndarray  # (B,) float32: `evaluations`, and a share of those of lanes that ran idle
+
+    @property
+    def utilisation(self) -> float:
+        """Of all gradients computed, the share that was for problems not yet solved.
+
+        NaN for the solver lbfgsb, whose lanes wait for each other in nested loops.
+        """
+        return float(self.evaluations.sum() / self.cost.sum())
 
 
 class Found(NamedTuple):
@@ -35,3 +45,4 @@ class Found(NamedTuple):
     finite: jax.Array  # whether the last loss and gradient were
     c: jax.Array
     evaluations: jax.Array
+    lane_ticks: jax.Array  # () gradients computed, those for lanes without a problem included

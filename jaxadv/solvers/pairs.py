@@ -56,7 +56,7 @@ def projected_direction(
         s = jnp.where(held, 0.0, pairs.s[slot])
         y = jnp.where(held, 0.0, pairs.y[slot] + weight * pairs.s[slot])
         curvature = jnp.vdot(s, y)
-        usable.append(pairs.valid[slot] & (curvature > 1e-8 * jnp.vdot(s, s)))
+        usable.append(pairs.valid[slot] & (curvature > 0))
         moves.append(s)
         changes.append(y)
         curvatures.append(jnp.where(usable[-1], curvature, 1.0))
