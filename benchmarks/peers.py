@@ -37,13 +37,14 @@ class Outcome(NamedTuple):
 
     x_adv: np.ndarray  # (N, …) float32 in [0, 1]
     gradients: float  # of the network, per image
+    utilisation: float | None = None  # of the gradients computed, the share that was not idle
 
 
 class Attack(NamedTuple):
-    """A way to make targeted adversarial images for one network."""
+    """A way to make adversarial images for one network, to reach a class or to leave it."""
 
     name: str
-    run: Callable[[np.ndarray, np.ndarray, Progress], Outcome]  # (N, …) images, (N,) targets
+    run: Callable[[np.ndarray, np.ndarray, Progress], Outcome]  # (N, …) images, (N,) classes
     warm_up: Callable[[np.ndarray, np.ndarray], object]  # compiles for the same arguments
     classify: Callable[[np.ndarray], np.ndarray]  # (B, …) -> (B,) classes, by what was attacked
     images: int | None = None  # attacks at most so many
@@ -58,7 +59,9 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def torch_attacks(network: Network, params: Params, slow: bool) -> tuple[list[Attack], list[str]]:
+def torch_attacks(
+    network: Network, params: Params, slow: bool, targeted: bool
+) -> tuple[list[Attack], list[str]]:
     """The attacks of the libraries that can be imported, and why others cannot."""
     attacks, missing = [], []
     try:
@@ -66,8 +69,8 @@ def torch_attacks(network: Network, params: Params, slow: bool) -> tuple[list[At
     except ImportError as error:
         return [], [f"adv-lib and Foolbox ({error})"]
     for library, collect in {
-        "adv-lib": _adv_lib,
-        "Foolbox": functools.partial(_foolbox, slow),
+        "adv-lib": functools.partial(_adv_lib, targeted),
+        "Foolbox": functools.partial(_foolbox, targeted, slow),
     }.items():
         try:
             methods = collect(model)
@@ -117,8 +120,8 @@ def torch_network(network: Network, params: Params):
     return model
 
 
-def _adv_lib(model):
-    """Name -> method (x, target) -> x_adv."""
+def _adv_lib(targeted, model):
+    """Name -> method (x, class) -> x_adv."""
     for name in STUBS:
         try:
             importlib.import_module(name)
@@ -128,7 +131,7 @@ def _adv_lib(model):
     from adv_lib import attacks
 
     def method(attack, **settings):
-        return functools.partial(attack, model, targeted=True, **settings)
+        return functools.partial(attack, model, targeted=targeted, **settings)
 
     return {
         "adv-lib PDGD 500": method(attacks.pdgd, num_steps=500),
@@ -140,16 +143,17 @@ def _adv_lib(model):
     }
 
 
-def _foolbox(slow, model):
-    """Name -> method (x, target) -> x_adv."""
+def _foolbox(targeted, slow, model):
+    """Name -> method (x, class) -> x_adv."""
     import foolbox
 
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
 
+    criteria = foolbox.criteria
+    criterion = criteria.TargetedMisclassification if targeted else criteria.Misclassification
+
     def method(attack):
-        return lambda x, target: attack.run(
-            wrapped, x, foolbox.criteria.TargetedMisclassification(target)
-        )
+        return lambda x, classes: attack.run(wrapped, x, criterion(classes))
 
     methods = {"Foolbox DDN 100": method(foolbox.attacks.DDNAttack(steps=100))}
     if slow:

@@ -167,7 +167,7 @@ def _nearest_classes(logits_fn, params, x, label, classes):
 def _attack(logits_fn, params, x, target, options, progress) -> AttackResult:
     """Gives the problems to all local devices, queue by queue."""
     devices = tuple(jax.local_devices())
-    lanes, queue = _lanes_and_queue(logits_fn, params, options, x, devices)
+    lanes, queue = lanes_and_queue(logits_fn, params, options, x, devices)
     solve = _sharded_solve(logits_fn, options, lanes, devices)
     results = []
     for start in range(0, len(x), queue * len(devices)):
@@ -235,7 +235,13 @@ def _predictions(logits_fn, params, images, lanes):
     return jnp.argmax(logits, axis=-1).reshape(-1)
 
 
-def _lanes_and_queue(logits_fn, params, options, x, devices):
+def lanes_and_queue(
+    logits_fn: LogitsFn,
+    params: Any,
+    options: AttackOptions,
+    x: np.ndarray,
+    devices: tuple[jax.Device, ...],
+) -> tuple[int, int]:
     """Images that a device works on side by side, and images that it is given at a time.
 
     A few images take no more lanes than the power of 2 they need. In multiples of 8 lanes, XLA's
