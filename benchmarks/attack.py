@@ -82,8 +82,8 @@ The attacks to the paper's loss are c‖r‖² + cross-entropy, by descents alon
 class Config:
     """Settings of the benchmark."""
 
-    cores: tuple[int, ...] = (0,)
-    """CPU cores to run on."""
+    cores: tuple[int, ...] | None = (0,)
+    """CPU cores to run on; None for the devices that JAX and torch choose, as on an accelerator."""
     fc_images: int = 1000
     """Training images to attack FC100-100-10 on."""
     cnn_images: int = 200
@@ -146,9 +146,7 @@ def run(config: Config) -> None:
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
-    available = os.sched_getaffinity(0)
-    if not config.cores or not set(config.cores) <= available:
-        raise ValueError(f"cores must be among {sorted(available)}, got {config.cores}")
+    check_cores(config.cores)
     size = datasets.SPLITS["train"].num_examples
     for name in ("fc_images", "cnn_images", "lbfgsb_images", "scipy_images"):
         if not 1 <= getattr(config, name) <= size:
@@ -157,8 +155,17 @@ def check(config: Config) -> None:
     command.check_writable(config.cache_dir)
 
 
-def pin(cores: tuple[int, ...]) -> None:
+def check_cores(cores: tuple[int, ...] | None) -> None:
+    """Raises ValueError for cores that this process may not run on."""
+    available = os.sched_getaffinity(0)
+    if cores is not None and not (cores and set(cores) <= available):
+        raise ValueError(f"cores must be among {sorted(available)}, got {cores}")
+
+
+def pin(cores: tuple[int, ...] | None) -> None:
     """Keeps the process to the cores: begins it anew, so that no thread started before them."""
+    if cores is None:
+        return
     if os.sched_getaffinity(0) != set(cores):
         os.sched_setaffinity(0, cores)
         os.execv(sys.executable, sys.orig_argv)

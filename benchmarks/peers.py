@@ -117,7 +117,7 @@ def torch_network(network: Network, params: Params):
     np.testing.assert_allclose(
         model(torch.tensor(x.transpose(0, 3, 1, 2))), expected, rtol=1e-4, atol=1e-4
     )
-    return model
+    return model.to("cpu" if jax.default_backend() == "cpu" else "cuda")
 
 
 def _adv_lib(targeted, model):
@@ -147,7 +147,7 @@ def _foolbox(targeted, slow, model):
     """Name -> method (x, class) -> x_adv."""
     import foolbox
 
-    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=next(model.parameters()).device)
 
     criteria = foolbox.criteria
     criterion = criteria.TargetedMisclassification if targeted else criteria.Misclassification
@@ -165,8 +165,10 @@ def _foolbox(targeted, slow, model):
 def _torch_attack(model, name, method):
     import torch
 
+    device = next(model.parameters()).device
+
     def to_torch(x):
-        return torch.tensor(x.transpose(0, 3, 1, 2))
+        return torch.tensor(x.transpose(0, 3, 1, 2), device=device)
 
     def run(x, target, progress):
         gradients, parts = 0, []
@@ -183,8 +185,9 @@ def _torch_attack(model, name, method):
         watching = model.register_forward_hook(watch)
         for start in range(0, len(x), BATCH):
             batch = slice(start, start + BATCH)
-            x_adv = method(to_torch(x[batch]), torch.tensor(target[batch], dtype=torch.long))
-            parts.append(x_adv.detach().clamp(0, 1).numpy().transpose(0, 2, 3, 1))
+            classes = torch.tensor(target[batch], dtype=torch.long, device=device)
+            x_adv = method(to_torch(x[batch]), classes)
+            parts.append(x_adv.detach().clamp(0, 1).cpu().numpy().transpose(0, 2, 3, 1))
             progress(len(x_adv))
         watching.remove()
         return Outcome(np.concatenate(parts), gradients / len(x))
@@ -195,7 +198,7 @@ def _torch_attack(model, name, method):
 
     def classify(x):
         with torch.no_grad():
-            return model(to_torch(x)).argmax(1).numpy()
+            return model(to_torch(x)).argmax(1).cpu().numpy()
 
     return Attack(name, run, warm_up, classify)
 

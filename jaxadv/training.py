@@ -171,9 +171,14 @@ def error_rate(
     batch_size: int = 10_000,
 ) -> float:
     """Fraction of the (N, …) images whose largest logit is not that of the label."""
-    wrong = jax.jit(lambda params, x, y: jnp.sum(jnp.argmax(logits_fn(params, x), axis=1) != y))
     batches = (slice(start, start + batch_size) for start in range(0, len(images), batch_size))
-    return sum(int(wrong(params, images[b], labels[b])) for b in batches) / len(images)
+    wrong = (_count_wrong(logits_fn, params, images[b], labels[b]) for b in batches)
+    return sum(map(int, wrong)) / len(images)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _count_wrong(logits_fn, params, images, labels):
+    return jnp.sum(jnp.argmax(logits_fn(params, images), axis=1) != labels)
 
 
 def _classifier_loss(network, decay, params, images, labels):

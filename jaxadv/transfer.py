@@ -1,7 +1,8 @@
 """How adversarial examples made for one model fare on others (sec. 4.2, Tables 1 and 2)."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.training import error_rate
 from jaxadv.zoo import Model
 
-CHUNK = 4096  # images per file: what an interruption can lose
+CHUNK = 4096  # images per file: what memory must hold, and an interruption can lose
 
 
 class Noise(NamedTuple):
@@ -28,12 +29,28 @@ class Noise(NamedTuple):
     error: list[float]  # per model
 
 
+class Examples(NamedTuple):
+    """Adversarial examples for one model; the images themselves are left in files."""
+
+    distortion: np.ndarray  # (N,) root mean square
+    success: np.ndarray  # (N,) bool
+    evaluations: np.ndarray  # (N,) gradients of the network
+    cost: np.ndarray  # (N,) the same, with a share of those of idle lanes
+    files: list[Path]
+
+    def images(self) -> Iterator[np.ndarray]:
+        """The (n, …) adversarial images, file by file."""
+        for path in self.files:
+            with np.load(path) as file:
+                yield file["x_adv"]
+
+
 class TransferResult(NamedTuple):
     """Tables 1 and 2 for `models`, and what they were computed from."""
 
     models: Sequence[Model]
     targets: np.ndarray
-    examples: Sequence[AttackResult]  # per model
+    examples: Sequence[Examples]  # per model
     error: np.ndarray  # (rows: made for, columns: fed to), fractions of all attacked images
     noise: list[Noise]
 
@@ -52,6 +69,8 @@ def transfer(
 ) -> TransferResult:
     """Attacks every model on the same images and targets, and feeds the results to all of them.
 
+    Memory holds the adversarial images of one file at a time.
+
     Args:
       models: trained networks.
       images: (N, …) float32 in [0, 1].
@@ -63,18 +82,35 @@ def transfer(
       cache_dir: where adversarial examples are kept.
       progress: called with a model and the number of images just completed.
     """
-    examples = [attack(model, images, targets, options, cache_dir, progress) for model in models]
-
-    def errors(inputs):
-        return [error_rate(m.network.logits, m.params, inputs, labels) for m in models]
-
+    count = len(images)
+    examples, error = [], []
+    for model in models:
+        files, parts, wrong = [], [], np.zeros(len(models))
+        chunks = attack(model, images, targets, options, cache_dir, progress)
+        for part, (path, result) in zip(_chunks(count), chunks, strict=True):
+            wrong += len(result.x_adv) * _errors(models, result.x_adv, labels[part])
+            files.append(path)
+            parts.append(tuple(getattr(result, name) for name in Examples._fields[:-1]))
+        examples.append(Examples(*map(np.concatenate, zip(*parts, strict=True)), files))
+        error.append(wrong / count)
     noise = []
     for stddev in noise_stddevs:
-        noisy = gaussian_noise(images, stddev, seed)
-        noise.append(Noise(stddev, float(np.sqrt(np.mean((noisy - images) ** 2))), errors(noisy)))
-    return TransferResult(
-        models, targets, examples, np.array([errors(result.x_adv) for result in examples]), noise
-    )
+        wrong, squares = np.zeros(len(models)), 0.0
+        for part in _chunks(count):
+            noisy = gaussian_noise(images[part], stddev, seed, first=part.start)
+            wrong += len(noisy) * _errors(models, noisy, labels[part])
+            squares += float(np.sum(np.square(noisy - images[part], dtype=np.float64)))
+        distortion = math.sqrt(squares / images.size)
+        noise.append(Noise(stddev, distortion, (wrong / count).tolist()))
+    return TransferResult(models, targets, examples, np.array(error), noise)
+
+
+def _chunks(count):
+    return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+
+
+def _errors(models, images, labels):
+    return np.array([error_rate(m.network.logits, m.params, images, labels) for m in models])
 
 
 def attack(
@@ -84,14 +120,13 @@ def attack(
     options: AttackOptions,
     cache_dir: Path,
     progress: Callable[[Model, int], None] | None = None,
-) -> AttackResult:
+) -> Iterator[tuple[Path, AttackResult]]:
     """`minimal_adversarial`, kept in files of `CHUNK` images each, so that it can be resumed."""
     # The batch size changes the speed, not the result.
     settings = dataclasses.replace(options, batch_size=None)
     code = cache.source_fingerprint(jaxadv.attacks, jaxadv.solvers)
-    chunks = []
-    for start in range(0, len(images), CHUNK):
-        x, target = images[start : start + CHUNK], targets[start : start + CHUNK]
+    for part in _chunks(len(images)):
+        x, target = images[part], targets[part]
         key = cache.fingerprint(model.params, repr(model.network), settings, code, x, target)
 
         def solve(x=x, target=target):
@@ -100,9 +135,9 @@ def attack(
                 model.network.logits, model.params, x, target, options, progress=report
             )._asdict()
 
-        path = Path(cache_dir, "attacks", f"{model.name}-{start:06d}-{key}.npz")
+        path = Path(cache_dir, "attacks", f"{model.name}-{part.start:06d}-{key}.npz")
         found = path.exists()
-        chunks.append(AttackResult(**cache.stored(path, solve)))
+        result = AttackResult(**cache.stored(path, solve))
         if progress and found:
             progress(model, len(x))
-    return AttackResult(*map(np.concatenate, zip(*chunks, strict=True)))
+        yield path, result

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import cache, paper, report
+from jaxadv import paper, report
 from jaxadv.datasets import Dataset
 from jaxadv.report import Table, distortion, percent
 from jaxadv.transfer import TransferResult
@@ -29,6 +29,7 @@ def figures(result: TransferResult) -> dict[str, Any]:
             else None,
             "success_rate": float(found.success.mean()),
             "evaluations": float(found.evaluations.mean()),
+            "utilisation": _finite(found.evaluations.sum() / found.cost.sum()),
         }
         for model, found in zip(result.models, result.examples, strict=True)
     ]
@@ -49,12 +50,20 @@ def write(directory: Path, figures: Figures, result: TransferResult, dataset: Da
     report.write_text(directory / "transfer_table.md", "\n".join([*tables, ""]))
     _write_heat_maps(directory / "transfer_table.png", figures)
     _write_examples(directory / "examples.png", result, dataset)
-    with cache.replacing(directory / "adversarial.npz") as temporary:
-        arrays = {"targets": result.targets}
-        for model, found in zip(result.models, result.examples, strict=True):
-            arrays[f"{model.name}/images"] = found.x_adv
-            arrays[f"{model.name}/success"] = found.success
-        np.savez(temporary, **arrays)
+    arrays = {"targets": _whole(result.targets)}
+    shape = (len(result.targets), *dataset.images.shape[1:])
+    for model, found in zip(result.models, result.examples, strict=True):
+        arrays[f"{model.name}/images"] = report.Parts(shape, np.float32, found.images())
+        arrays[f"{model.name}/success"] = _whole(found.success)
+    report.write_arrays(directory / "adversarial.npz", arrays)
+
+
+def _finite(value):
+    return float(value) if np.isfinite(value) else None
+
+
+def _whole(array):
+    return report.Parts(array.shape, array.dtype, [array])
 
 
 def for_terminal(figures: Figures) -> list[Any]:
@@ -136,8 +145,8 @@ def _write_examples(path, result, dataset):
     count = min(EXAMPLES, len(result.targets))
     groups = [
         [
-            (dataset.images[i], found.x_adv[i], f"{dataset.labels[i]} → {result.targets[i]}")
-            for i in range(count)
+            (dataset.images[i], x_adv, f"{dataset.labels[i]} → {result.targets[i]}")
+            for i, x_adv in enumerate(next(found.images())[:count])
         ]
         for found in result.examples
     ]

@@ -219,3 +219,22 @@ def test_figures_of_the_paper():
         assert [column for column, error in row.items() if error == 1] == [name][: len(row)] or (
             name.startswith("Gaussian") and max(row.values()) < 0.25
         )
+
+
+def test_arrays_in_parts_are_read_as_one(tmp_path):
+    rng = np.random.default_rng(0)
+    images, flags = rng.uniform(size=(7, 2, 3)).astype("float32"), np.arange(7) % 2 == 0
+    path = tmp_path / "a" / "arrays.npz"
+    report.write_arrays(
+        path,
+        {
+            "model/images": report.Parts(
+                images.shape, np.float32, (images[i : i + 3] for i in (0, 3, 6))
+            ),
+            "flags": report.Parts(flags.shape, flags.dtype, [flags]),
+        },
+    )
+    with np.load(path) as file:
+        assert set(file.files) == {"model/images", "flags"}
+        np.testing.assert_array_equal(file["model/images"], images, strict=True)
+        np.testing.assert_array_equal(file["flags"], flags, strict=True)

@@ -70,12 +70,13 @@ def test_json(figures):
     for model in figures["models"]:
         assert set(model) == {
             *("name", "train_error", "test_error"),
-            *("distortion", "success_rate", "evaluations"),
+            *("distortion", "success_rate", "evaluations", "utilisation"),
         }
         assert 0 < model["train_error"] < model["test_error"] < 0.3
         assert 0.01 < model["distortion"] < 0.3
         assert model["success_rate"] == 1
         assert model["evaluations"] > 1
+        assert 0 < model["utilisation"] <= 1
     assert figures["seconds"]["total"] == pytest.approx(
         sum(time for stage, time in figures["seconds"].items() if stage != "total"), abs=0.3
     )

@@ -14,11 +14,15 @@ def wrong_targets(labels: np.ndarray, classes: int, seed: int) -> np.ndarray:
     return np.asarray((labels + offset) % classes, np.int32)
 
 
-def gaussian_noise(images: np.ndarray, stddev: float, seed: int) -> np.ndarray:
-    """Adds noise to (N, …) images, independent per pixel; the result may leave [0, 1]."""
+def gaussian_noise(images: np.ndarray, stddev: float, seed: int, *, first: int = 0) -> np.ndarray:
+    """Adds noise to (N, …) images, independent per pixel; the result may leave [0, 1].
+
+    `first` is the global index of the first image.
+    """
     draw = functools.partial(jax.random.normal, shape=images.shape[1:])
-    return np.asarray(images + stddev * jax.vmap(draw)(_keys(seed, len(images))))
+    return np.asarray(images + stddev * jax.vmap(draw)(_keys(seed, len(images), first)))
 
 
-def _keys(seed, count):
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(count))
+def _keys(seed, count, first=0):
+    fold = functools.partial(jax.random.fold_in, jax.random.key(seed))
+    return jax.vmap(fold)(first + jnp.arange(count))

@@ -1,0 +1,192 @@
+"""How fast the attack is against lanes and against images, and what bounds it.
+
+    python benchmarks/scaling.py --cores 0
+
+The ceiling is the rate of gradients of the network alone, within a jitted loop, at the same number
+of lanes: the last column says what fraction of it the attack reaches, idle lanes included. Lanes:
+the images that each device works on side by side; the default is marked.
+"""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import jax
+import matplotlib.figure
+from attack import CLASSES, check_cores, load, pin
+from gradients import gradient_seconds
+
+from jaxadv import AttackOptions, cache, command, datasets, minimal_adversarial, report, zoo
+from jaxadv.attacks.minimal import lanes_and_queue
+from jaxadv.attacks.sampling import wrong_targets
+
+HEADER = (
+    *("lanes", "images", "images/s", "gradients", "utilisation"),
+    *("gradients/s", "bare gradients/s", "fraction"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the benchmark."""
+
+    cores: tuple[int, ...] | None = (0,)
+    """CPU cores to run on; None for JAX's default devices."""
+    models: tuple[str, ...] = ("FC100-100-10", "CNN")
+    """Networks to attack, by name."""
+    lanes: tuple[int, ...] = (8, 32, 64, 256)
+    """Numbers of lanes to try on each device, besides the default."""
+    images: tuple[int, ...] = (250, 1000, 4000)
+    """Numbers of training images to attack, at the default number of lanes; lanes are tried on the
+    least of them."""
+    share: dict[str, float] = dataclasses.field(default_factory=lambda: {"CNN": 0.1})
+    """For a slow network, the share of these images."""
+    seed: int = 0
+    """Seed of the weights and the targets."""
+    out: Path = Path("results/benchmark")
+    """Directory for the tables and the picture."""
+    data_dir: Path | None = None
+    """Directory of the data sets; by default that of tensorflow-datasets."""
+    cache_dir: Path = cache.DEFAULT_DIRECTORY
+    """Directory of trained weights."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return command.main(run, Config, argv)
+
+
+def run(config: Config) -> None:
+    """Measures all networks, prints the tables and writes the files."""
+    check(config)
+    pin(config.cores)
+    splits = datasets.load("mnist", data_dir=config.data_dir)
+    results = {}
+    for name in config.models:
+        model = load(name, splits, config)
+        results[name] = scaling(model, splits["train"], config)
+    tables = [as_table(name, rows) for name, rows in results.items()]
+    content = {"scaling": results, "seed": config.seed} | report.environment()
+    report.write_json(config.out / "scaling.json", content)
+    body = "\n".join(table.markdown() for table in tables)
+    report.write_text(config.out / "scaling.md", body)
+    draw(config.out / "scaling.png", results)
+    command.console.print(*(table.rich() for table in tables), sep="\n")
+    command.console.print(f"Tables and picture are in {config.out}/.")
+
+
+def check(config: Config) -> None:
+    """Raises ValueError or OSError for settings that cannot work, before any of the work."""
+    check_cores(config.cores)
+    zoo.check_names([*config.models, *config.share])
+    size = datasets.SPLITS["train"].num_examples
+    if not config.images or not all(1 <= count <= size for count in config.images):
+        raise ValueError(f"images must be from 1 to {size}, got {config.images}")
+    if not all(count >= 1 for count in config.lanes):
+        raise ValueError(f"lanes must be at least 1, got {config.lanes}")
+    if not all(0 < share <= 1 for share in config.share.values()):
+        raise ValueError(f"share must be above 0 and at most 1, got {config.share}")
+    command.check_writable(config.out)
+    command.check_writable(config.cache_dir)
+
+
+def scaling(model: zoo.Model, dataset: datasets.Dataset, config: Config) -> list[dict]:
+    """One row per number of lanes, then one per number of images."""
+    share = config.share.get(model.name, 1.0)
+    counts = sorted({max(1, round(share * count)) for count in config.images})
+    devices = tuple(jax.local_devices())
+    arguments = model.network.logits, model.params, AttackOptions()
+    default, _ = lanes_and_queue(*arguments, dataset.images[: counts[-1]], devices)
+    runs = [(lanes, counts[0]) for lanes in sorted({*config.lanes, default})]
+    runs += [(default, count) for count in counts[1:]]
+    rows = []
+    with command.progress_bars() as bars:
+        task = bars.add_task(model.name, total=len(runs))
+        for lanes, count in runs:
+            rows.append(measure(model, dataset, lanes, count, config.seed))
+            rows[-1]["default"] = lanes == default
+            bars.advance(task)
+    return rows
+
+
+def measure(
+    model: zoo.Model, dataset: datasets.Dataset, lanes: int, count: int, seed: int
+) -> dict[str, float]:
+    """Attacks `count` images on `lanes` lanes, after a call that compiles."""
+    x, target = dataset.images[:count], wrong_targets(dataset.labels[:count], CLASSES, seed)
+
+    def attack():
+        options = AttackOptions(batch_size=lanes)
+        return minimal_adversarial(model.network.logits, model.params, x, target, options)
+
+    attack()
+    start = time.perf_counter()
+    result = attack()
+    seconds = time.perf_counter() - start
+    rate = float(result.evaluations.sum()) / seconds
+    bare = 1 / gradient_seconds(model, x, lanes)
+    return {
+        "lanes": lanes,
+        "images": count,
+        "images_per_second": count / seconds,
+        "gradients": float(result.evaluations.mean()),
+        "utilisation": result.utilisation,
+        "gradients_per_second": rate,
+        "bare_gradients_per_second": bare,
+        "fraction": rate / bare,
+    }
+
+
+def as_table(name: str, rows: list[dict]) -> report.Table:
+    """The figures of one network."""
+    return report.Table(
+        f"Minimum distortion on {name}",
+        HEADER,
+        [
+            (
+                f"{row['lanes']}{'*' if row['default'] else ''}",
+                str(row["images"]),
+                f"{row['images_per_second']:.3g}",
+                f"{row['gradients']:.0f}",
+                f"{row['utilisation']:.2f}",
+                f"{row['gradients_per_second']:.3g}",
+                f"{row['bare_gradients_per_second']:.3g}",
+                f"{row['fraction']:.2f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def draw(path: Path, results: dict[str, list[dict]]) -> None:
+    """Draws, for each network, rates of gradients against lanes, and the rate of images."""
+    figure = matplotlib.figure.Figure(figsize=(5.5 * len(results), 7), layout="constrained")
+    panels = figure.subplots(2, len(results), squeeze=False)
+    for (above, below), (name, rows) in zip(panels.T, results.items(), strict=True):
+        least = min(row["images"] for row in rows)
+        by_lanes = [row for row in rows if row["images"] == least]
+        by_images = [row for row in rows if row["default"]]
+        lanes = [row["lanes"] for row in by_lanes]
+        for key, label in (
+            ("bare_gradients_per_second", "the network alone"),
+            ("gradients_per_second", "the attack"),
+        ):
+            above.plot(lanes, [row[key] for row in by_lanes], "o-", label=label)
+        above.set(title=name, xlabel=f"lanes ({least} images)", ylabel="gradients per second")
+        above.legend()
+        images = [row["images"] for row in by_images]
+        below.plot(images, [row["images_per_second"] for row in by_images], "o-", color="tab:red")
+        below.set(xlabel=f"images ({by_images[0]['lanes']} lanes)", ylabel="images per second")
+        for axes, ticks in ((above, lanes), (below, images)):
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, map(str, ticks), minor=False)
+            axes.set_xticks([], minor=True)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+    with cache.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
