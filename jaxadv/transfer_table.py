@@ -78,8 +78,10 @@ def run(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     zoo.check_names(config.models)
-    if not config.models:
-        raise ValueError("models must name at least one network")
+    if not config.models or len(set(config.models)) < len(config.models):
+        raise ValueError(f"models must name at least one network, each once, got {config.models}")
+    if not 0 <= config.seed < 2**32:
+        raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {config.seed}")
     size = datasets.SPLITS["train"].num_examples
     if not 1 <= config.images <= size:
         raise ValueError(f"images must be from 1 to {size}, got {config.images}")

@@ -127,6 +127,8 @@ def no_work(monkeypatch):
         ("--models FC10(1e4)", "unknown model 'FC10(1e4)'"),
         ("--models FC10(1e4)", "did you mean 'FC10(1e-4)'?"),
         ("--models", "at least one network"),
+        ("--models FC10(1) FC10(1)", "each once"),
+        ("--seed -1", "seed must be from 0 to 4294967295, got -1"),
         ("--images 0", "images must be from 1 to 60000, got 0"),
         ("--images -3", "images must be from 1 to 60000, got -3"),
         ("--images 60001", "images must be from 1 to 60000, got 60001"),
