@@ -44,7 +44,7 @@ from jaxadv.attacks.sampling import wrong_targets
 CLASSES = 10
 REFERENCE = "adv-lib PDGD 500"
 OURS = "ours"
-LABELS = ("right", 10), ("left", 10), ("right", -10), ("left", -10)  # where they go, in points
+MARKERS = "*oDs^vPX<>"
 WIDTH = 125  # of the tables, in characters, where the terminal has fewer
 HEADER = (
     "attack",
@@ -370,31 +370,35 @@ def as_table(name: str, rows: dict[str, dict]) -> report.Table:
 
 def draw(path: Path, results: dict[str, dict[str, dict]]) -> None:
     """Draws, for each network, how far from the best and how slow the attacks are."""
-    figure = matplotlib.figure.Figure(figsize=(7 * len(results), 5.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(4.5 * len(results) + 2.5, 4.5), layout="constrained")
     panels = figure.subplots(1, len(results), squeeze=False)[0]
-    for axes, (name, rows) in zip(panels, results.items(), strict=True):
-        axes.set(title=name, xlabel="seconds per image", ylabel="mean ‖r‖ / mean best − 1")
+    names = list(dict.fromkeys(name for rows in results.values() for name in rows))
+    mine = [name for name in names if name.startswith(OURS)]
+    others = [name for name in names if name not in mine]
+    styles = dict(zip(mine, itertools.product(["tab:red"], MARKERS), strict=False))
+    styles |= dict(zip(others, itertools.product(["tab:blue"], MARKERS), strict=False))
+    drawn = {}
+    for axes, (title, rows) in zip(panels, results.items(), strict=True):
+        axes.set(title=title, xlabel="seconds per image", ylabel="mean ‖r‖ / mean best − 1")
         axes.set(xscale="log", yscale="log")
-        axes.margins(0.5, 0.25)
+        axes.margins(0.15, 0.15)
         axes.grid(alpha=0.3)
-        rows = {attack: row for attack, row in rows.items() if row["ratio"] is not None}
-        for (attack, row), (side, height) in zip(
-            rows.items(), itertools.cycle(LABELS), strict=False
-        ):
+        for name, row in rows.items():
+            if row["ratio"] is None:
+                continue
             seconds, excess = 1 / row["images_per_second"], max(row["ratio"] - 1, 1e-5)
-            color = "tab:red" if attack.startswith(OURS) else "tab:blue"
-            axes.plot(seconds, excess, "o", color=color)
-            success = row["success"]["batch"]
-            axes.annotate(
-                attack if success == 1 else f"{attack}, {100 * success:.0f} % success",
-                (seconds, excess),
-                (0, height),
-                textcoords="offset points",
-                ha=side,
-                va="center",
-                color=color,
-                fontsize=9,
-            )
+            color, marker = styles[name]
+            filled = color if row["success"]["batch"] > 0.99 else "none"
+            drawn[name] = axes.plot(
+                *(seconds, excess, marker), color=color, markerfacecolor=filled, markersize=8
+            )[0]
+    names = [name for name in (*mine, *others) if name in drawn]
+    figure.legend(
+        [drawn[name] for name in names],
+        names,
+        title="hollow: success below 99 %",
+        loc="outside right upper",
+    )
     with cache.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -190,7 +190,7 @@ def _started(options, lane, found):
         linear_norm_squared=jnp.where(usable, linear_norm_squared, 1.0),
         at_point=found,
     )
-    if options.smoothing_steps:
+    if options.smoothing_steps and sharp:
         # At so high a temperature all classes count, and a tie does not look rugged.
         lane = _entering(lane, PROBE, gap)
     else:

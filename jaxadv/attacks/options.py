@@ -15,8 +15,8 @@ class AttackOptions:
     """|r| in the objective: l2_squared is the sum of squares, l2 its root (smoothed at r = 0)."""
     temperature: float | None = 0.003
     """T of the loss T·CE(logits/T), relative to the gap at x between the logits of the current
-    class and the target. None is the paper's cross-entropy, T = 1; a small T follows the decision
-    boundary more closely, whatever the scale of the logits."""
+    class and the target; a small T follows the decision boundary more closely, whatever the scale
+    of the logits. None is the paper's cross-entropy, T = 1, by descents alone."""
     smoothing_steps: int = 275
     """Gradients averaged over noise, per image whose boundary proves rugged, as those of networks
     with ReLU and max-pooling; 0 for none. More find smaller distortions. Lockstep only."""
@@ -71,8 +71,8 @@ class AttackOptions:
 
     @classmethod
     def paper(cls, **settings) -> "AttackOptions":
-        """The paper's objective, c|r| + cross-entropy, and descents alone; settings as given."""
-        return cls(**({"temperature": None, "smoothing_steps": 0, "restart": False} | settings))
+        """The paper's objective, c|r| + cross-entropy; other settings as given."""
+        return cls(**({"temperature": None} | settings))
 
     @classmethod
     def quick(cls, **settings) -> "AttackOptions":
