@@ -196,7 +196,8 @@ def attacks(model: zoo.Model, config: Config, targeted: bool) -> list[Attack]:
     logits = jax.jit(network.logits)
 
     def classify(x):
-        return np.asarray(logits(params, x)).argmax(axis=1)
+        with jax.default_matmul_precision("highest"):  # as the attack
+            return np.asarray(logits(params, x)).argmax(axis=1)
 
     def ours(name, attack, images=None):
         def run(x, classes, progress=None):

@@ -36,11 +36,10 @@ class Config:
     models: tuple[str, ...] = ("FC100-100-10", "CNN")
     """Networks to attack, by name."""
     lanes: tuple[int, ...] = (8, 32, 64, 256)
-    """Numbers of lanes to try on each device, besides the default."""
-    images: tuple[int, ...] = (250, 1000, 4000)
-    """Numbers of training images to attack, at the default number of lanes; lanes are tried on the
-    least of them."""
-    share: dict[str, float] = dataclasses.field(default_factory=lambda: {"CNN": 0.1})
+    """Numbers of lanes to try on each device, besides the default, on the least of the images."""
+    images: tuple[int, ...] = (500, 2000, 8000)
+    """Numbers of training images to attack, at the default number of lanes."""
+    share: dict[str, float] = dataclasses.field(default_factory=lambda: {"CNN": 0.025})
     """For a slow network, the share of these images."""
     seed: int = 0
     """Seed of the weights and the targets."""
@@ -95,17 +94,22 @@ def scaling(model: zoo.Model, dataset: datasets.Dataset, config: Config) -> list
     """One row per number of lanes, then one per number of images."""
     share = config.share.get(model.name, 1.0)
     counts = sorted({max(1, round(share * count)) for count in config.images})
-    devices = tuple(jax.local_devices())
-    arguments = model.network.logits, model.params, AttackOptions()
-    default, _ = lanes_and_queue(*arguments, dataset.images[: counts[-1]], devices)
-    runs = [(lanes, counts[0]) for lanes in sorted({*config.lanes, default})]
-    runs += [(default, count) for count in counts[1:]]
+
+    def lanes_for(count, lanes=None):
+        """No more than the images need."""
+        arguments = model.network.logits, model.params, AttackOptions(batch_size=lanes)
+        images = dataset.images[:count]
+        return lanes_and_queue(*arguments, images, tuple(jax.local_devices()))[0]
+
+    least = counts[0]
+    runs = [(lanes_for(least, lanes), least) for lanes in (None, *config.lanes)]
+    runs = sorted(set(runs)) + [(lanes_for(count), count) for count in counts[1:]]
     rows = []
     with command.progress_bars() as bars:
         task = bars.add_task(model.name, total=len(runs))
         for lanes, count in runs:
             rows.append(measure(model, dataset, lanes, count, config.seed))
-            rows[-1]["default"] = lanes == default
+            rows[-1]["default"] = lanes == lanes_for(count)
             bars.advance(task)
     return rows
 

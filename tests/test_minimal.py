@@ -289,6 +289,17 @@ def test_progress_counts_every_image_once(monkeypatch):
     assert seen == [16, 5]  # 8 lanes on each of two devices
 
 
+def test_budget_too_small_for_lbfgsb():
+    with pytest.raises(ValueError, match="max_evaluations must be at least 12 for lbfgsb, got 11"):
+        AttackOptions(solver="lbfgsb", max_evaluations=11)
+
+
+@pytest.mark.parametrize("name", ["tol", "c_steps", "smoothing_rounds"])
+def test_settings_that_cannot_be_none(name):
+    with pytest.raises(ValueError, match=f"{name} must not be None"):
+        AttackOptions(**{name: None})
+
+
 @pytest.mark.parametrize("budget", [1, 2, 7, 20])
 def test_budget_of_gradients(attacked, mlp_on_mnist, budget):
     x, target, _ = attacked
@@ -330,6 +341,21 @@ def test_float64():
     expected = [smallest_distortion(params, *pair) for pair in zip(x, target, strict=True)]
     assert result.x_adv.dtype == np.float64
     np.testing.assert_allclose(result.distortion, expected, rtol=1e-5)
+
+
+def rugged(params, x):
+    """Two classes, whose boundary is a plane with ripples of many directions."""
+    slope, frequencies, height = params
+    lead = (x - 0.5) @ slope + height * jnp.cos(x @ frequencies).sum(axis=1)
+    return jnp.stack([lead, -lead], axis=1)
+
+
+def rugged_problem():
+    rng = np.random.default_rng(0)
+    slope, frequencies = rng.normal(size=100), 10 * rng.normal(size=(100, 60))
+    params = slope.astype(np.float32), frequencies.astype(np.float32), np.float32(0.015)
+    x = rng.uniform(0.2, 0.8, size=(24, 100)).astype(np.float32)
+    return params, x, 1 - np.argmax(rugged(params, x), axis=1)
 
 
 def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):
@@ -376,6 +402,58 @@ def test_untargeted_where_x_is_misclassified_already():
     np.testing.assert_array_equal(result.x_adv, x)
 
 
+def test_untargeted_finds_x_already_wrong_among_several_classes():
+    """Although the boundary to a third class, which is linear too, looks nearer than r = 0."""
+
+    def logits(params, x):
+        return jnp.stack([x[:, 0], 1 + 10 * x[:, 0], 0.95 + x[:, 1] - x[:, 1]], axis=1)
+
+    x = np.full((1, 2), 0.1, np.float32)
+    result = untargeted(logits, None, x, np.array([0]), classes=1)
+    assert (result.status, result.target, result.distortion) == (Status.ALREADY_TARGET, 1, 0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_classes_that_tie_at_x(solver):
+    """Of them, argmax takes the first; the other one is attacked."""
+    params = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+    x, target = np.full((2, 3), 0.5, np.float32), np.array([0, 2])
+    result = minimal_adversarial(linear, params, x, target, AttackOptions(solver=solver))
+    assert result.success.all()
+    np.testing.assert_array_equal(np.argmax(linear(params, result.x_adv), axis=1), target)
+    assert (result.distortion < 1e-3).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_logits_of_half_precision(dtype):
+    params, x, target = linear_problem(5, 30, 1.0)
+
+    def narrow(params, x):
+        return linear(params, x).astype(dtype)
+
+    result = minimal_adversarial(narrow, params, x, target)
+    assert result.success.all()
+    assert result.x_adv.dtype == np.float32
+
+
+def test_nan_met_while_smoothing_ends_the_smoothing():
+    """NaN in a thin slab that noise reaches, and descents along the slope do not."""
+    params, x, target = rugged_problem()
+
+    def with_slab(params, x):
+        inside = jnp.abs(x[:, :1] - 0.5) > 0.45
+        return jnp.where(inside, jnp.nan, rugged(params, x))
+
+    slope = params[0].copy()
+    slope[0] = 0
+    x[:, 0] = 0.5
+    params = slope, np.concatenate([0 * params[1][:1], params[1][1:]]), params[2]
+    target = 1 - np.argmax(rugged(params, x), axis=1)
+    result = minimal_adversarial(with_slab, params, x, target)
+    assert np.isfinite(result.x_adv).all() and np.isfinite(result.distortion).all()
+    assert result.success.all()
+
+
 @pytest.mark.parametrize("classes", [0, 2])
 def test_untargeted_checks_the_number_of_classes(classes):
     params, x, target = linear_problem(3, 80, 1.0)
@@ -408,20 +486,9 @@ def test_little_of_the_gradients_of_a_long_queue_is_idle(mnist, mlp_on_mnist):
     assert result.utilisation >= 0.9
 
 
-def rugged(params, x):
-    """Two classes, whose boundary is a plane with ripples of many directions."""
-    slope, frequencies, height = params
-    lead = (x - 0.5) @ slope + height * jnp.cos(x @ frequencies).sum(axis=1)
-    return jnp.stack([lead, -lead], axis=1)
-
-
 def test_smoothing_is_for_rugged_boundaries(attacked):
     """It finds nearer points where gradients vary, and is not spent where they do not."""
-    rng = np.random.default_rng(0)
-    slope, frequencies = rng.normal(size=100), 10 * rng.normal(size=(100, 60))
-    params = slope.astype(np.float32), frequencies.astype(np.float32), np.float32(0.015)
-    x = rng.uniform(0.2, 0.8, size=(24, 100)).astype(np.float32)
-    target = 1 - np.argmax(rugged(params, x), axis=1)
+    params, x, target = rugged_problem()
 
     def attack(**settings):
         result = minimal_adversarial(rugged, params, x, target, AttackOptions(**settings))

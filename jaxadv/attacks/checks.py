@@ -67,7 +67,7 @@ def number_of_classes(logits_fn: Callable, params: Any, x: np.ndarray) -> int:
             f"logits_fn must map {x.shape} images to ({len(x)}, k) logits with k ≥ 2 classes,"
             f" got {jax.tree.map(lambda a: a.shape, output)}"
         )
-    if not np.issubdtype(output.dtype, np.floating):
+    if not jax.dtypes.issubdtype(output.dtype, np.floating):
         raise ValueError(f"logits_fn must return floating-point logits, got {output.dtype}")
     return shape[1]
 

@@ -134,7 +134,7 @@ def received(
     s, y = lane.trial - lane.point, found.gradient - lane.at_point.gradient
     r = lane.trial - lane.x
     norm_squared = jnp.vdot(r, r)
-    success = _succeeds(options, found) | ((lane.stage == START) & (found.margin >= 0))
+    success = _succeeds(options, found) | ((lane.stage == START) & (found.margin > 0))
     better = success & (norm_squared < lane.best_norm_squared)
     lane = lane._replace(
         best=jnp.where(better, lane.trial, lane.best),
@@ -174,13 +174,15 @@ def _started(options, lane, found):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
     """
-    gap, gradient_squared = -found.margin, jnp.vdot(found.gradient, found.gradient)
+    least = options.margin * found.magnitude + jnp.finfo(found.loss.dtype).tiny ** 0.5
+    gap = jnp.maximum(-found.margin, least)  # classes may tie at x
+    gradient_squared = jnp.vdot(found.gradient, found.gradient)
     linear_norm_squared = gap**2 / gradient_squared
     c = gradient_squared / (4 * gap)
     if options.penalty == "l2":  # the same minimisers, for c times 2 √(‖r‖² + δ²)
         c = c * 2 * jnp.sqrt(2 * linear_norm_squared)
     usable = jnp.isfinite(c) & (c > 0)
-    hopeless = (gap <= 0) | ~jnp.isfinite(found.loss + gradient_squared)
+    over = (found.margin > 0) | ~jnp.isfinite(found.loss + gradient_squared)
     sharp = options.temperature is not None
     final = options.temperature * gap if sharp else jnp.ones_like(gap)
     lane = lane._replace(
@@ -195,7 +197,7 @@ def _started(options, lane, found):
         lane = _entering(lane, PROBE, gap)
     else:
         lane = _entering(lane, REFRESH, SOFT * final if sharp else final)
-    return lane._replace(stage=jnp.where(hopeless, DONE, lane.stage))
+    return lane._replace(stage=jnp.where(over, DONE, lane.stage))
 
 
 def _entering(lane, stage, temperature):
@@ -220,7 +222,7 @@ def _probed(options, lane, found):
 def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
     """Averages the gap's linear model at the trial point, and moves to the nearest of its zeros.
 
-    To be called after `received`; changes only lanes that smooth.
+    To be called after `received`; changes only lanes that smooth. One that meets NaN descends.
     """
     model = found._replace(loss=found.loss - jnp.vdot(found.gradient, lane.trial - lane.x))
     most, least = AVERAGING
@@ -235,7 +237,11 @@ def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
     c = -0.45 * jnp.vdot(mean.gradient, r) / (weight * norm_squared)
     c = jnp.where(jnp.isfinite(c) & (c > 0), c, lane.c)
     moved = _select(lane.count >= lane.smoothing_steps, _finely(moved, c), moved)
-    return _select(lane.stage == SMOOTH, moved, lane)
+    descend = _entering(lane, REFRESH, SOFT * lane.final_temperature)
+    descend = descend._replace(point=lane.x, smoothing_steps=jnp.zeros_like(lane.count))
+    finite = jnp.isfinite(found.loss) & jnp.isfinite(found.gradient).all()
+    # A lane that has just entered this stage has yet to evaluate its first point.
+    return _select((lane.stage == SMOOTH) & (lane.count > 0), _select(finite, moved, descend), lane)
 
 
 def _smallest_r(x, offset, gradient):
@@ -315,7 +321,8 @@ def _minimised(options, lane):
     exhausted = (another.c_steps >= jnp.where(found_any, 1, PATIENCE) * options.c_steps) | (
         another.failed_c <= another.succeeded_c * options.bracket
     )
-    ray = _on_ray(options, lane, lane.at_point, jnp.maximum(lane.at_point.miss, 1e-6))
+    whole = lane._replace(step=jnp.ones_like(lane.step))
+    ray = _on_ray(options, whole, lane.at_point, jnp.maximum(lane.at_point.miss, 1e-6))
     polish = _entering(ray, POLISH, lane.temperature)
     if options.temperature is None:
         # At T = 1 many classes may share in the loss: `miss` does not tell where the boundary is.
@@ -411,7 +418,8 @@ def _polished(options, lane, found):
     another = _on_ray(options, lane, found, 1.0)._replace(stage=jnp.where(over, DONE, POLISH))
     if options.temperature is None:
         return another
-    anew = _finely(lane, lane.best_c)._replace(
+    found_any = jnp.isfinite(lane.best_norm_squared)
+    anew = _finely(lane, jnp.where(found_any, lane.best_c, lane.c))._replace(
         fine=jnp.array(False), round=lane.round + 1, point=lane.x
     )
     softly = anew._replace(temperature=VERY_SOFT * lane.final_temperature)

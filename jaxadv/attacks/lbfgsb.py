@@ -86,7 +86,7 @@ def solve(
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
     c = first_c(gap, gap_gradient, options.penalty)
-    at_x = Candidate(x, jnp.zeros_like(c), gap <= 0)
+    at_x = Candidate(x, jnp.zeros_like(c), gap < 0)
     initial = SearchState(
         image=x,
         solver=solver.init_state(x, box, c),

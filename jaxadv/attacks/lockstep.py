@@ -94,12 +94,12 @@ def _evaluate(logits_fn, params, shape, points, target, temperature, stage) -> E
     descending = (stage == REFRESH) | (stage == DESCEND)
 
     def total_loss(points):
-        logits = logits_fn(params, points.reshape(-1, *shape))
+        logits = logits_fn(params, points.reshape(-1, *shape)).astype(points.dtype)
         at_target = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
         is_target = jnp.arange(logits.shape[1]) == target[:, None]
         others = jnp.where(is_target, -jnp.inf, logits)
-        rivals = jnp.where(descending[:, None], logits, others) / temperature[:, None]
-        loss = temperature * jax.nn.logsumexp(rivals, axis=1) - at_target
+        rivals = jnp.where(descending[:, None], logits, others) - at_target[:, None]
+        loss = temperature * jax.nn.logsumexp(rivals / temperature[:, None], axis=1)
         margin = at_target - jnp.max(others, axis=1)
         magnitude = jnp.max(jnp.abs(logits), axis=1)
         return loss.sum(), (loss, margin, magnitude, -jnp.expm1(-loss / temperature))
@@ -125,8 +125,9 @@ def _refill(queue, count, finished, next_problem, state):
     lane, found = state
     success = jnp.isfinite(lane.best_norm_squared)
     loss, gradient = lane.at_point.loss, lane.at_point.gradient
+    last = jnp.where(jnp.isfinite(lane.point), lane.point, lane.x)
     results = Found(
-        image=jnp.where(success[:, None], lane.best, lane.point),
+        image=jnp.where(success[:, None], lane.best, last),
         success=success,
         finite=jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1),
         c=jnp.where(success, lane.best_c, lane.c),

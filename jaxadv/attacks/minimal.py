@@ -15,7 +15,8 @@ from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
 
 MAX_ROUNDS = 32  # a queue is at most so many times as long as the lanes are many
-PROBLEMS = 2**14  # solved at a time where images are repeated for several targets
+PROBLEMS = 2**14  # at a time, at most, where images are repeated for several targets
+PART_SIZE = 2**28  # bytes of their images, at most
 LIKELY = 9  # classes, those of the largest logits, among which the nearest are looked for
 
 LogitsFn = Callable[[Any, jax.Array], jax.Array]
@@ -34,7 +35,8 @@ def minimal_adversarial(
     """Approximates D(x, l): the smallest r with f(x + r) = l and x + r in [0, 1].
 
     Szegedy et al. (2013), sec. 4.1. The images are given in queues to all local devices. Success is
-    judged by a forward pass of its own on the images returned.
+    judged by a forward pass of its own on the images returned, in full float32 precision (on
+    accelerators with faster, less precise matrix products, jax.default_matmul_precision "highest").
 
     Args:
       logits_fn: pure function (params, (B, …) images) -> (B, k) logits. Static under jit: give the
@@ -49,7 +51,8 @@ def minimal_adversarial(
       An `AttackResult` of NumPy arrays with leading axis B.
 
     Raises:
-      ValueError: x, target or logits_fn are not as above, or no image has finite logits.
+      ValueError: x, target or logits_fn are not as above, or none of the first 256 images has
+        finite logits.
     """
     x, target = checks.validated(logits_fn, params, x, target)
     return _attack(logits_fn, params, x, target, options or AttackOptions(), progress)
@@ -69,8 +72,13 @@ def all_targets(
     """
     x, _ = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
     classes = checks.number_of_classes(logits_fn, params, x[:1])
-    targets = np.tile(np.arange(classes, dtype=np.int32), (len(x), 1))
-    return _attack_each(logits_fn, params, x, targets, options or AttackOptions(), progress)
+    options = options or AttackOptions()
+
+    def targets(part):
+        return np.tile(np.arange(classes, dtype=np.int32), (len(x[part]), 1))
+
+    parts = _attack_each(logits_fn, params, x, classes, targets, options, progress)
+    return _concatenated([*parts])
 
 
 def untargeted(
@@ -80,7 +88,7 @@ def untargeted(
     label: np.ndarray,
     options: AttackOptions | None = None,
     *,
-    classes: int = 4,
+    classes: int | None = None,
     progress: Progress | None = None,
 ) -> AttackResult:
     """The smallest r with f(x + r) ≠ label and x + r in [0, 1], approximately.
@@ -95,43 +103,57 @@ def untargeted(
       x: as there.
       label: (B,) integer classes to leave; where x is classified otherwise, r = 0.
       options: as there.
-      classes: number of classes attacked per image.
+      classes: number of classes attacked per image; by default 4, or all where there are fewer.
       progress: told numbers of images.
 
     Returns:
-      An `AttackResult`; `target` has the class reached, `evaluations` those towards all classes.
+      An `AttackResult`; `target` has the class reached, `evaluations` those towards all classes and
+      for finding the nearest ones.
 
     Raises:
       ValueError: as `minimal_adversarial`; or `classes` is not from 1 to k − 1.
     """
     x, label = checks.validated(logits_fn, params, x, label, name="label")
     others = checks.number_of_classes(logits_fn, params, x[:1]) - 1
+    classes = min(4, others) if classes is None else classes
     if not 1 <= classes <= others:
         raise ValueError(f"classes must be from 1 to {others}, got {classes}")
-    nearest = np.concatenate(
-        [
-            _nearest_classes(logits_fn, params, *(a[i : i + PROBLEMS] for a in (x, label)), classes)
-            for i in range(0, len(x), PROBLEMS)
-        ]
-    )
-    results = _attack_each(logits_fn, params, x, nearest, options or AttackOptions(), progress)
-    best = np.argmin(np.where(results.success, results.distortion, np.inf), axis=1)
-    chosen = [array[np.arange(len(x)), best] for array in results]
-    total = {name: getattr(results, name).sum(axis=1) for name in ("evaluations", "cost")}
-    return AttackResult(*chosen)._replace(**total)
+    likely = min(others, max(classes, LIKELY))
+
+    def nearest(part):
+        arrays = x[part], label[part]
+        with jax.default_matmul_precision("highest"):
+            return _nearest_classes(logits_fn, params, *arrays, classes, likely)
+
+    def smallest(results):
+        best = np.argmin(np.where(results.success, results.distortion, np.inf), axis=1)
+        chosen = AttackResult(*(array[np.arange(len(best)), best] for array in results))
+        return chosen._replace(
+            evaluations=results.evaluations.sum(axis=1) + likely,
+            cost=results.cost.sum(axis=1) + likely,
+        )
+
+    options = options or AttackOptions()
+    parts = _attack_each(logits_fn, params, x, classes, nearest, options, progress)
+    return _concatenated([smallest(part) for part in parts])
 
 
-def _attack_each(logits_fn, params, x, targets, options, progress):
-    """Attacks every image towards each of its (B, t) targets: arrays of shape (B, t, …)."""
-    count = targets.shape[1]
-    images = max(1, PROBLEMS // count)
-    parts = []
-    for start in range(0, len(x), images):
-        chunk = slice(start, start + images)
-        problems = np.repeat(x[chunk], count, axis=0), targets[chunk].reshape(-1)
+def _attack_each(logits_fn, params, x, count, targets, options, progress):
+    """Attacks images towards `count` classes each, a part of them at a time.
+
+    Yields results of shape (part, count, …). `targets` maps a slice of x to its (part, count)
+    classes.
+    """
+    size = max(1, min(PROBLEMS, PART_SIZE // x[0].nbytes) // count)
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        problems = np.repeat(x[part], count, axis=0), np.asarray(targets(part)).reshape(-1)
         result = _attack(logits_fn, params, *problems, options, _Whole(count, progress))
-        parts.append(jax.tree.map(lambda array: array.reshape(-1, count, *array.shape[1:]), result))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        yield jax.tree.map(lambda array: array.reshape(-1, count, *array.shape[1:]), result)
+
+
+def _concatenated(results):
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
 class _Whole:
@@ -146,21 +168,23 @@ class _Whole:
             self.progress(self.problems // self.each - before // self.each)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def _nearest_classes(logits_fn, params, x, label, classes):
-    """(B, classes) nearest ones of each image, by the distances of linear logits."""
+@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+def _nearest_classes(logits_fn, params, x, label, classes, likely):
+    """(B, classes) nearest of the `likely` most likely ones, by the distances of linear logits."""
 
     def distances(x, label):
         logits, pullback = jax.vjp(lambda x: logits_fn(params, x[None])[0], x)
-        likely = jax.lax.top_k(jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits), most)
-        rows = jax.nn.one_hot(label, len(logits)) - jax.nn.one_hot(likely[1], len(logits))
+        others = jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits)
+        values, indices = jax.lax.top_k(others, likely)
+        rows = jax.nn.one_hot(label, len(logits)) - jax.nn.one_hot(indices, len(logits))
         gradients = jax.vmap(lambda row: pullback(row.astype(logits.dtype))[0])(rows)
         norms = jnp.sqrt(jnp.sum(gradients**2, axis=range(1, gradients.ndim)))
-        distance = (logits[label] - likely[0]) / norms
-        return likely[1][jnp.argsort(jnp.where(jnp.isnan(distance), jnp.inf, distance))[:classes]]
+        distance = (logits[label] - values) / norms
+        distance = jnp.where(jnp.isnan(distance), jnp.inf, distance)
+        # Where x is misclassified, the nearest is the class it is taken for.
+        distance = distance.at[0].min(jnp.where(values[0] > logits[label], -jnp.inf, jnp.inf))
+        return indices[jnp.argsort(distance)[:classes]]
 
-    k = jax.eval_shape(logits_fn, params, x[:1]).shape[1]
-    most = min(k - 1, max(classes, LIKELY))
     return jax.lax.map(lambda pair: distances(*pair), (x, label), batch_size=8)
 
 
@@ -181,7 +205,7 @@ def _attack(logits_fn, params, x, target, options, progress) -> AttackResult:
         results.append(jax.tree.map(lambda array, real=real: array[real], result))
         if progress:
             progress(int(counts.sum()))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+    return _concatenated(results)
 
 
 @functools.lru_cache(maxsize=64)

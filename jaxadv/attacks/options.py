@@ -21,7 +21,8 @@ class AttackOptions:
     """Gradients averaged over noise, per image whose boundary proves rugged, as those of networks
     with ReLU and max-pooling; 0 for none. More find smaller distortions. Lockstep only."""
     smoothing_rounds: int = 1
-    """Attacks on such an image, each with other noise, as far as `max_evaluations` allows."""
+    """Attacks on such an image, each with other noise, as far as `max_evaluations` allows. Lockstep
+    only."""
     restart: bool = True
     """Attack an image whose descent took long once more, from a much softer loss. Lockstep only."""
     tol: float = 3e-6
@@ -35,15 +36,15 @@ class AttackOptions:
     bracket: float = 1.02
     """c is found when the smallest that failed and the largest that succeeded are so close."""
     max_iterations: int = 60
-    """L-BFGS iterations per value of c, at most."""
+    """Gradients (lbfgsb: iterations) per value of c, at most."""
     max_evaluations: int = 1000
     """Gradients per image, at most."""
     margin: float = 1e-5
     """By how much the target's logit must lead, relative to the largest magnitude of any logit, so
     that success does not depend on rounding."""
     batch_size: int | None = None
-    """Images that each device works on side by side; by default as many as suit its memory. The
-    result does not depend on it."""
+    """Images that each device works on side by side, rounded up to a multiple of 8; by default as
+    many as suit its memory. The examples found do not depend on it."""
 
     def __post_init__(self):
         for name, choices in (
@@ -52,11 +53,18 @@ class AttackOptions:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        for name, type_ in type(self).__annotations__.items():
+            if getattr(self, name) is None and type_ not in (float | None, int | None):
+                raise ValueError(f"{name} must not be None")
         counts = "c_steps", "max_iterations", "max_evaluations", "history_size", "batch_size"
         for name in (*counts, "smoothing_rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.solver == "lbfgsb" and self.max_evaluations < 12:
+            raise ValueError(
+                f"max_evaluations must be at least 12 for lbfgsb, got {self.max_evaluations}"
+            )
         if self.smoothing_steps < 0:
             raise ValueError(f"smoothing_steps must not be negative, got {self.smoothing_steps}")
         for name in ("growth", "bracket"):

@@ -19,14 +19,14 @@ class Status(enum.IntEnum):
 class AttackResult(NamedTuple):
     """One entry per problem, in the order given; failures are included."""
 
-    x_adv: np.ndarray  # (B, …) float32 in [0, 1]; after a failure the last image tried
+    x_adv: np.ndarray  # (B, …) in [0, 1], of x's dtype; after a failure some image of the search
     success: np.ndarray  # (B,) bool: x_adv is classified as the target
-    distortion: np.ndarray  # (B,) float32: root mean square of x_adv − x over the pixels
-    c: np.ndarray  # (B,) float32: the c whose descent found x_adv
+    distortion: np.ndarray  # (B,): root mean square of x_adv − x over the pixels
+    c: np.ndarray  # (B,): the c of the descent that found x_adv
     evaluations: np.ndarray  # (B,) int32: gradients of the network spent
     status: np.ndarray  # (B,) int8: a Status
     target: np.ndarray  # (B,) int32: the class to reach
-    cost: np.ndarray  # (B,) float32: `evaluations`, and a share of those of lanes that ran idle
+    cost: np.ndarray  # (B,): `evaluations`, and a share of those of lanes that ran idle
 
     @property
     def utilisation(self) -> float:
