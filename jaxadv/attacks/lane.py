@@ -207,16 +207,27 @@ def _entering(lane, stage, temperature):
 
 
 def _probed(options, lane, found):
-    """Compares gradients at two points displaced by noise."""
-    one, other = lane.at_point.gradient, found.gradient
+    """Compares gradients at two points displaced by noise; smoothing starts from both."""
+    model = _linear_model(lane, found)
+    one, other = lane.at_point.gradient, model.gradient
     cosine = jnp.vdot(one, other) / jnp.sqrt(jnp.vdot(one, one) * jnp.vdot(other, other))
     affordable = options.max_evaluations - lane.evaluations - RESERVE
     steps = jnp.minimum(options.smoothing_steps, affordable)
     rugged = (cosine < RUGGED) & (steps > 0)
-    smooth = _entering(lane, SMOOTH, lane.final_temperature)._replace(smoothing_steps=steps)
+    mean = jax.tree.map(lambda one, other: (one + other) / 2, lane.at_point, model)
+    r = _smallest_r(lane.x, mean.loss, mean.gradient)
+    smooth = _entering(lane, SMOOTH, lane.final_temperature)._replace(
+        smoothing_steps=steps, point=lane.x + r
+    )
     descend = _entering(lane, REFRESH, SOFT * lane.final_temperature)
-    first = lane._replace(at_point=found)
+    first = lane._replace(at_point=model)
     return _select(lane.count == 1, first, _select(rugged, smooth, descend))
+
+
+def _linear_model(lane, found):
+    """The gap's linear model at the trial point: its loss is the model's at x."""
+    loss = found.loss - jnp.vdot(found.gradient, lane.trial - lane.x)
+    return found._replace(loss=loss)
 
 
 def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
@@ -224,7 +235,7 @@ def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
 
     To be called after `received`; changes only lanes that smooth. One that meets NaN descends.
     """
-    model = found._replace(loss=found.loss - jnp.vdot(found.gradient, lane.trial - lane.x))
+    model = _linear_model(lane, found)
     most, least = AVERAGING
     weight = jnp.maximum(most * (1 - (lane.count - 1) / lane.smoothing_steps), least)
     mean = jax.tree.map(lambda old, new: old + weight * (new - old), lane.at_point, model)
@@ -266,8 +277,7 @@ def displaced(lane: Lane, noise: jax.Array) -> Lane:
     from step to step, it is as good as new.
     """
     r = lane.point - lane.x
-    at_x = (lane.stage == PROBE) | (lane.count == 0)
-    norm_squared = jnp.where(at_x, lane.linear_norm_squared, jnp.vdot(r, r))
+    norm_squared = jnp.where(lane.stage == PROBE, lane.linear_norm_squared, jnp.vdot(r, r))
     last = (1 - NOISELESS) * jnp.maximum(lane.smoothing_steps, 1)
     remaining = jnp.maximum(1 - lane.count / last, 0)
     size = jnp.select([lane.stage == PROBE, lane.stage == SMOOTH], [1.0, remaining], 0.0)
@@ -420,9 +430,9 @@ def _polished(options, lane, found):
         return another
     found_any = jnp.isfinite(lane.best_norm_squared)
     anew = _finely(lane, jnp.where(found_any, lane.best_c, lane.c))._replace(
-        fine=jnp.array(False), round=lane.round + 1, point=lane.x
+        fine=jnp.array(False), round=lane.round + 1
     )
-    softly = anew._replace(temperature=VERY_SOFT * lane.final_temperature)
+    softly = anew._replace(temperature=VERY_SOFT * lane.final_temperature, point=lane.x)
     hard = options.restart & (lane.evaluations > HARD) & (lane.round == 0)
     rugged = lane.smoothing_steps > 0
     affordable = lane.smoothing_steps <= options.max_evaluations - lane.evaluations - RESERVE
