@@ -16,6 +16,7 @@ import jax
 import matplotlib.figure
 from attack import CLASSES, check_cores, load, pin
 from gradients import gradient_seconds
+from rich.console import Console
 
 from jaxadv import AttackOptions, cache, command, datasets, minimal_adversarial, report, zoo
 from jaxadv.attacks.minimal import lanes_and_queue
@@ -25,6 +26,7 @@ HEADER = (
     *("lanes", "images", "images/s", "gradients", "utilisation"),
     *("gradients/s", "bare gradients/s", "fraction"),
 )
+WIDTH = 100  # of the tables, in characters, where the terminal has fewer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Config:
     """Networks to attack, by name."""
     lanes: tuple[int, ...] = (8, 32, 64, 256)
     """Numbers of lanes to try on each device, besides the default, on the least of the images."""
-    images: tuple[int, ...] = (500, 2000, 8000)
+    images: tuple[int, ...] = (500, 2000)
     """Numbers of training images to attack, at the default number of lanes."""
-    share: dict[str, float] = dataclasses.field(default_factory=lambda: {"CNN": 0.025})
+    share: dict[str, float] = dataclasses.field(default_factory=lambda: {"CNN": 0.1})
     """For a slow network, the share of these images."""
     seed: int = 0
     """Seed of the weights and the targets."""
@@ -71,7 +73,8 @@ def run(config: Config) -> None:
     body = "\n".join(table.markdown() for table in tables)
     report.write_text(config.out / "scaling.md", body)
     draw(config.out / "scaling.png", results)
-    command.console.print(*(table.rich() for table in tables), sep="\n")
+    console = Console(width=max(WIDTH, command.console.width))
+    console.print(*(table.rich() for table in tables), sep="\n")
     command.console.print(f"Tables and picture are in {config.out}/.")
 
 
@@ -181,12 +184,12 @@ def draw(path: Path, results: dict[str, list[dict]]) -> None:
         above.legend()
         images = [row["images"] for row in by_images]
         below.plot(images, [row["images_per_second"] for row in by_images], "o-", color="tab:red")
-        below.set(xlabel=f"images ({by_images[0]['lanes']} lanes)", ylabel="images per second")
+        below.set(xlabel="images (default lanes)", ylabel="images per second")
         for axes, ticks in ((above, lanes), (below, images)):
             axes.set_xscale("log")
             axes.set_xticks(ticks, map(str, ticks), minor=False)
             axes.set_xticks([], minor=True)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
             axes.grid(alpha=0.3)
     with cache.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)

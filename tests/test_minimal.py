@@ -533,3 +533,22 @@ else:
     raise AssertionError("it did not need jaxopt")
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_lanes_follow_from_the_size_of_the_network_and_the_number_of_images():
+    def heavy(params, x):
+        wide = jnp.sin(x @ jnp.ones((20, 2**18)))  # 1 MB per image
+        return wide @ jnp.ones((2**18, 2))
+
+    devices = tuple(jax.local_devices())[:1]
+    x, params = np.zeros((2000, 20), np.float32), linear_problem(1, 20, 1.0)[0]
+
+    def lanes(logits_fn, images, **settings):
+        options = AttackOptions(**settings)
+        return minimal.lanes_and_queue(logits_fn, params, options, x[:images], devices)[0]
+
+    assert lanes(linear, 2000) == 64
+    assert lanes(linear, 100) == 16
+    assert lanes(linear, 1) == 8
+    assert lanes(heavy, 2000) == 8
+    assert lanes(linear, 2000, batch_size=100) == 104

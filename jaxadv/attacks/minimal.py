@@ -276,9 +276,10 @@ def lanes_and_queue(
     if lanes is None:
         state = x[0].nbytes * (2 * options.history_size + 8)
         size = state + _activations_size(logits_fn, params, x[:1])
-        # A CPU wants its lanes in the cache; a larger device, as much work as fits its memory.
-        most, memory = (64, 2**22) if devices[0].platform == "cpu" else (4096, 2**32)
-        lanes = min(most, memory // size)
+        if devices[0].platform == "cpu":  # in the cache; and in the end, few lanes run idle
+            lanes = min(64, 2**22 // size, share // 8)
+        else:  # as much work as fits a part of the memory
+            lanes = min(4096, 2**32 // size)
     lanes = 8 * math.ceil(max(1, min(lanes, _power_of_2(share))) / 8)
     if options.solver == "lbfgsb":
         return lanes, lanes
