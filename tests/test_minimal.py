@@ -481,7 +481,8 @@ def test_utilisation_is_the_useful_share_of_all_gradients(attacked):
 def test_little_of_the_gradients_of_a_long_queue_is_idle(mnist, mlp_on_mnist):
     network, params = mlp_on_mnist
     target = wrong_targets(mnist.labels[:2000], 10, seed=0)
-    result = minimal_adversarial(network.logits, params, mnist.images[:2000], target)
+    options = AttackOptions(batch_size=24)
+    result = minimal_adversarial(network.logits, params, mnist.images[:2000], target, options)
     assert result.success.all()
     assert result.utilisation >= 0.9
 
@@ -548,7 +549,7 @@ def test_lanes_follow_from_the_size_of_the_network_and_the_number_of_images():
         return minimal.lanes_and_queue(logits_fn, params, options, x[:images], devices)[0]
 
     assert lanes(linear, 2000) == 64
-    assert lanes(linear, 100) == 16
+    assert lanes(linear, 500) == 32
     assert lanes(linear, 1) == 8
     assert lanes(heavy, 2000) == 8
     assert lanes(linear, 2000, batch_size=100) == 104

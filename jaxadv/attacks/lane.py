@@ -3,8 +3,9 @@
 A lane works on one problem, an image and a target, in stages:
 
 - START, PROBE: how far would the boundary be, were the logits linear? Is it rugged?
-- SMOOTH, where it is: to the nearest zero of a linear model of the gap between the logits, averaged
-  over points displaced by noise (randomised smoothing), which is lowered step by step.
+- SMOOTH, where it is, or where descents fail: to the nearest zero of a linear model of the gap
+  between the logits, averaged over points displaced by noise (randomised smoothing), which is
+  lowered step by step.
 - DESCEND, where it is not: coarsely on c|r| + loss_f(x + r, l), by box-constrained L-BFGS, at a
   raised temperature, with a search over c.
 - DESCEND: finely, from there; where classes tie, once more at a lower temperature.
@@ -211,8 +212,7 @@ def _probed(options, lane, found):
     model = _linear_model(lane, found)
     one, other = lane.at_point.gradient, model.gradient
     cosine = jnp.vdot(one, other) / jnp.sqrt(jnp.vdot(one, one) * jnp.vdot(other, other))
-    affordable = options.max_evaluations - lane.evaluations - RESERVE
-    steps = jnp.minimum(options.smoothing_steps, affordable)
+    steps = _affordable_smoothing(options, lane)
     rugged = (cosine < RUGGED) & (steps > 0)
     mean = jax.tree.map(lambda one, other: (one + other) / 2, lane.at_point, model)
     r = _smallest_r(lane.x, mean.loss, mean.gradient)
@@ -222,6 +222,11 @@ def _probed(options, lane, found):
     descend = _entering(lane, REFRESH, SOFT * lane.final_temperature)
     first = lane._replace(at_point=model)
     return _select(lane.count == 1, first, _select(rugged, smooth, descend))
+
+
+def _affordable_smoothing(options, lane):
+    left = options.max_evaluations - lane.evaluations - RESERVE
+    return jnp.clip(left, 0, options.smoothing_steps)
 
 
 def _linear_model(lane, found):
@@ -328,7 +333,10 @@ def _minimised(options, lane):
     """What follows a minimiser: another c, unless this one will do or there is no better."""
     another = _next_c(options, lane)
     found_any = jnp.isfinite(lane.best_norm_squared)
-    exhausted = (another.c_steps >= jnp.where(found_any, 1, PATIENCE) * options.c_steps) | (
+    steps = _affordable_smoothing(options, lane)
+    descents_fail = ~found_any & (lane.smoothing_steps == 0) & (steps > 0)
+    patience = jnp.where(found_any | descents_fail, 1, PATIENCE)
+    exhausted = (another.c_steps >= patience * options.c_steps) | (
         another.failed_c <= another.succeeded_c * options.bracket
     )
     whole = lane._replace(step=jnp.ones_like(lane.step))
@@ -350,7 +358,11 @@ def _minimised(options, lane):
         finest = _finely(lane, another.c)._replace(temperature=sharpest)
         after_fine = _select(tie, finest, polish)
     ended = _select(lane.fine, after_fine, after_coarse)
-    ended = _select(found_any | on_boundary, ended, lane._replace(stage=_stage(DONE)))
+    smooth = _entering(lane, SMOOTH, lane.final_temperature)._replace(
+        smoothing_steps=steps, point=lane.x
+    )
+    otherwise = _select(descents_fail, smooth, lane._replace(stage=_stage(DONE)))
+    ended = _select(found_any | on_boundary, ended, otherwise)
     return _select(on_boundary | exhausted, ended, another)
 
 

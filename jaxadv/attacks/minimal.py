@@ -277,7 +277,7 @@ def lanes_and_queue(
         state = x[0].nbytes * (2 * options.history_size + 8)
         size = state + _activations_size(logits_fn, params, x[:1])
         if devices[0].platform == "cpu":  # in the cache; and in the end, few lanes run idle
-            lanes = min(64, 2**22 // size, share // 8)
+            lanes = min(64, 2**22 // size, share // 16)
         else:  # as much work as fits a part of the memory
             lanes = min(4096, 2**32 // size)
     lanes = 8 * math.ceil(max(1, min(lanes, _power_of_2(share))) / 8)
