@@ -216,9 +216,7 @@ def _probed(options, lane, found):
     rugged = (cosine < RUGGED) & (steps > 0)
     mean = jax.tree.map(lambda one, other: (one + other) / 2, lane.at_point, model)
     r = _smallest_r(lane.x, mean.loss, mean.gradient)
-    smooth = _entering(lane, SMOOTH, lane.final_temperature)._replace(
-        smoothing_steps=steps, point=lane.x + r
-    )
+    smooth = _smoothly(lane, steps, lane.x + r)
     descend = _entering(lane, REFRESH, SOFT * lane.final_temperature)
     first = lane._replace(at_point=model)
     return _select(lane.count == 1, first, _select(rugged, smooth, descend))
@@ -227,6 +225,13 @@ def _probed(options, lane, found):
 def _affordable_smoothing(options, lane):
     left = options.max_evaluations - lane.evaluations - RESERVE
     return jnp.clip(left, 0, options.smoothing_steps)
+
+
+def _smoothly(lane, steps, point):
+    """The beginning of so many steps of smoothing from a point."""
+    return _entering(lane, SMOOTH, lane.final_temperature)._replace(
+        smoothing_steps=steps, point=point
+    )
 
 
 def _linear_model(lane, found):
@@ -358,9 +363,7 @@ def _minimised(options, lane):
         finest = _finely(lane, another.c)._replace(temperature=sharpest)
         after_fine = _select(tie, finest, polish)
     ended = _select(lane.fine, after_fine, after_coarse)
-    smooth = _entering(lane, SMOOTH, lane.final_temperature)._replace(
-        smoothing_steps=steps, point=lane.x
-    )
+    smooth = _smoothly(lane, steps, lane.x)
     otherwise = _select(descents_fail, smooth, lane._replace(stage=_stage(DONE)))
     ended = _select(found_any | on_boundary, ended, otherwise)
     return _select(on_boundary | exhausted, ended, another)

@@ -56,8 +56,10 @@ class AttackOptions:
         for name, type_ in type(self).__annotations__.items():
             if getattr(self, name) is None and type_ not in (float | None, int | None):
                 raise ValueError(f"{name} must not be None")
-        counts = "c_steps", "max_iterations", "max_evaluations", "history_size", "batch_size"
-        for name in (*counts, "smoothing_rounds"):
+        for name in (
+            *("c_steps", "max_iterations", "max_evaluations"),
+            *("history_size", "batch_size", "smoothing_rounds"),
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
