@@ -79,11 +79,25 @@ The attacks to the paper's loss are c‖r‖² + cross-entropy, by descents alon
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of the benchmark."""
+class Common:
+    """Settings that the benchmarks share."""
 
     cores: tuple[int, ...] | None = (0,)
     """CPU cores to run on; None for the devices that JAX and torch choose, as on an accelerator."""
+    seed: int = 0
+    """Seed of the weights and the targets."""
+    out: Path = Path("results/benchmark")
+    """Directory for the tables and the picture."""
+    data_dir: Path | None = None
+    """Directory of the data sets; by default that of tensorflow-datasets."""
+    cache_dir: Path = cache.DEFAULT_DIRECTORY
+    """Directory of trained weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Common):
+    """Settings of the benchmark."""
+
     fc_images: int = 1000
     """Training images to attack FC100-100-10 on."""
     cnn_images: int = 200
@@ -94,14 +108,6 @@ class Config:
     """At most so many for SciPy."""
     slow: bool = False
     """Run Foolbox's Carlini & Wagner, too, with its 9,000 gradients."""
-    seed: int = 0
-    """Seed of the weights and the targets."""
-    out: Path = Path("results/benchmark")
-    """Directory for the tables and the picture."""
-    data_dir: Path | None = None
-    """Directory of the data sets; by default that of tensorflow-datasets."""
-    cache_dir: Path = cache.DEFAULT_DIRECTORY
-    """Directory of trained weights."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -174,7 +180,7 @@ def pin(cores: tuple[int, ...] | None) -> None:
     peers.use_threads(len(set(cores)))
 
 
-def load(name: str, splits: dict[str, datasets.Dataset], config: Config) -> zoo.Model:
+def load(name: str, splits: dict[str, datasets.Dataset], config: Common) -> zoo.Model:
     """Reads the network's weights, or trains it."""
     with command.progress_bars() as bars:
         task = bars.add_task(f"training {name}", total=100)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 import matplotlib.figure
-from attack import CLASSES, check_cores, load, pin
+from attack import CLASSES, Common, check_cores, load, pin
 from gradients import gradient_seconds
 from rich.console import Console
 
@@ -30,11 +30,9 @@ WIDTH = 100  # of the tables, in characters, where the terminal has fewer
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Common):
     """Settings of the benchmark."""
 
-    cores: tuple[int, ...] | None = (0,)
-    """CPU cores to run on; None for JAX's default devices."""
     models: tuple[str, ...] = ("FC100-100-10", "CNN")
     """Networks to attack, by name."""
     lanes: tuple[int, ...] = (8, 32, 64, 256)
@@ -43,14 +41,6 @@ class Config:
     """Numbers of training images to attack, at the default number of lanes."""
     share: dict[str, float] = dataclasses.field(default_factory=lambda: {"CNN": 0.1})
     """For a slow network, the share of these images."""
-    seed: int = 0
-    """Seed of the weights and the targets."""
-    out: Path = Path("results/benchmark")
-    """Directory for the tables and the picture."""
-    data_dir: Path | None = None
-    """Directory of the data sets; by default that of tensorflow-datasets."""
-    cache_dir: Path = cache.DEFAULT_DIRECTORY
-    """Directory of trained weights."""
 
 
 def main(argv: list[str] | None = None) -> int:
