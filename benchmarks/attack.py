@@ -40,8 +40,8 @@ from jaxadv import (
     zoo,
 )
 from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.datasets import CLASSES
 
-CLASSES = 10
 REFERENCE = "adv-lib PDGD 500"
 OURS = "ours"
 MARKERS = "*oDs^vPX<>"

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import jax
 import matplotlib.figure
-from attack import CLASSES, Common, check_cores, load, pin
+from attack import Common, check_cores, load, pin
 from gradients import gradient_seconds
 from rich.console import Console
 
 from jaxadv import AttackOptions, cache, command, datasets, minimal_adversarial, report, zoo
 from jaxadv.attacks.minimal import lanes_and_queue
 from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.datasets import CLASSES
 
 HEADER = (
     *("lanes", "images", "images/s", "gradients", "utilisation"),

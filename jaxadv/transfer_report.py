@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import paper, report
+from jaxadv import experiment, paper, report
 from jaxadv.datasets import Dataset
 from jaxadv.report import Table, distortion, percent
 from jaxadv.transfer import TransferResult
@@ -33,7 +33,7 @@ def figures(result: TransferResult) -> dict[str, Any]:
         }
         for model, found in zip(result.models, result.examples, strict=True)
     ]
-    noise = [row._asdict() for row in result.noise]
+    noise = [{"stddev": stddev} | fed._asdict() for stddev, fed in result.noise.items()]
     return {
         "models": models,
         "rows": names,
@@ -75,8 +75,8 @@ def note(figures: Figures) -> str:
     """What the tables were made from, in one line."""
     compared = " In brackets: the paper's." if _paper(figures) else ""
     return (
-        f"{figures['images']} training images of {figures['dataset']}, random wrong targets, seed"
-        f" {figures['seed']}; {figures['device']}, {figures['seconds']['total']:.0f} s.{compared}"
+        f"{figures['images']} training images of {figures['dataset']}, random wrong targets,"
+        f" {experiment.on_what(figures)}{compared}"
     )
 
 

@@ -1,12 +1,14 @@
-"""The paper's networks by name, and a convolutional one, trained once and then kept."""
+"""Networks by name: the paper's and convolutional ones, trained once and kept, and a user's own."""
 
 import difflib
+import functools
+import importlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
@@ -15,8 +17,9 @@ import safetensors
 import safetensors.numpy
 
 from jaxadv import cache, training
-from jaxadv.datasets import Dataset
-from jaxadv.models import Network, Params, autoencoder_classifier, cnn, mlp
+from jaxadv.attacks import checks
+from jaxadv.datasets import CLASSES, IMAGE_SHAPE, Dataset
+from jaxadv.models import Network, Params, autoencoder_classifier, cnn, lenet, mlp
 from jaxadv.training import Progress, Recipe, Schedule, SparseAutoencoder, Supervised
 
 
@@ -27,11 +30,20 @@ class Entry(NamedTuple):
     recipe: Recipe
 
 
+class LogitsOnly(NamedTuple):
+    """A user's own network, whose layers are not known."""
+
+    logits: Callable[[Any, jax.Array], jax.Array]
+    source: (
+        str  # fingerprint of the file it is defined in: what was kept for other code is not used
+    )
+
+
 class Model(NamedTuple):
     """A trained network, and its errors as fractions."""
 
     name: str
-    network: Network
+    network: Network | LogitsOnly
     params: Params
     train_error: float
     test_error: float
@@ -48,6 +60,7 @@ ZOO = {
     "FC10(1)": Entry(SOFTMAX_REGRESSION, Supervised((1.0,), SOFTMAX_SCHEDULE)),
     "FC100-100-10": Entry(mlp(100, 100), Supervised(SIGMOID_DECAY, Schedule(50, 100, 0.01))),
     "FC200-200-10": Entry(mlp(200, 200), Supervised(SIGMOID_DECAY, Schedule(30, 100, 0.005))),
+    "FC123-456-10": Entry(mlp(123, 456), Supervised(SIGMOID_DECAY, Schedule(40, 100, 0.005))),
     "AE400-10": Entry(
         autoencoder_classifier(400),
         SparseAutoencoder(
@@ -58,17 +71,53 @@ ZOO = {
             softmax=Supervised((1e-6,), Schedule(epochs=40, batch_size=500, learning_rate=0.015)),
         ),
     ),
+    "LeNet-5": Entry(lenet(), Supervised((1e-5,) * 5, Schedule(5, 100, 0.002))),
     "CNN": Entry(cnn(32, 64), Supervised((1e-5,) * 4, Schedule(2, 100, 0.002))),
 }
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raises ValueError for a name that is not in the zoo."""
+    """Raises ValueError for a name that is not in the zoo, and no working module:function."""
     for name in names:
-        if name not in ZOO:
+        if ":" in name:
+            imported(name)
+        elif name not in ZOO:
             close = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.3)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"unknown model {name!r}, expected one of {list(ZOO)}{hint}")
+            raise ValueError(
+                f"unknown model {name!r}, expected module:function or one of {list(ZOO)}{hint}"
+            )
+
+
+@functools.cache
+def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
+    """Imports a user's own network, and its parameters.
+
+    Args:
+      name: module:function; the function takes no arguments and returns (logits_fn, params), or a
+        `Network` in place of logits_fn, for what looks into layers.
+
+    Raises:
+      ValueError: there is no such function, or what it returns does not map images to logits.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        function = getattr(module, function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot import model {name!r}: {error}") from error
+    pair = function()
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
+    network, params = pair
+    if not isinstance(network, Network):
+        source = cache.fingerprint(Path(module.__file__).read_bytes())
+        network = LogitsOnly(network, source)
+    image = np.zeros((1, *IMAGE_SHAPE), "float32")
+    classes = checks.number_of_classes(network.logits, params, image)
+    if classes != CLASSES:
+        raise ValueError(f"{name} has {classes} classes, expected {CLASSES}")
+    return network, params
 
 
 def load(
@@ -83,7 +132,7 @@ def load(
     """Returns a network of the zoo with the weights it was trained to, training it if need be.
 
     Args:
-      name: a key of `ZOO`.
+      name: a key of `ZOO`, or module:function (see `imported`), which is not trained.
       splits: "train" and "test".
       seed: of the initialisation and the order of the minibatches.
       cache_dir: where weights are kept, as safetensors files whose metadata says what they are.
@@ -94,6 +143,9 @@ def load(
       ValueError: unknown name.
     """
     check_names([name])
+    if ":" in name:
+        network, params = imported(name)
+        return Model(name, network, params, *_errors(network, params, splits))
     network, recipe = ZOO[name]
     run = {
         "model": name,
@@ -107,13 +159,16 @@ def load(
         return _read(path, name, network)
     params = training.train(network, splits["train"], recipe, jax.random.key(seed), progress)
     params = jax.tree.map(np.asarray, params)
-    errors = [
+    model = Model(name, network, params, *_errors(network, params, splits))
+    _write(path, model, run)
+    return model
+
+
+def _errors(network, params, splits):
+    return [
         training.error_rate(network.logits, params, *splits[split], batch_size=500)
         for split in ("train", "test")
     ]
-    model = Model(name, network, params, *errors)
-    _write(path, model, run)
-    return model
 
 
 def _write(path, model, run):

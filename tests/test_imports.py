@@ -11,7 +11,7 @@ ROOT = Path(jaxadv.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 LAYERS = (
     *("paper", "cache", "models", "datasets", "solvers", "attacks", "training", "zoo"),
-    *("transfer", "report", "transfer_report", "command", "transfer_table"),
+    *("transfer", "report", "command", "experiment", "transfer_report", "transfer_table"),
 )
 
 

@@ -58,11 +58,13 @@ def weights_files(directory):
         ("FC10(1e4)", r"; did you mean 'FC10\(1e-4\)'\?$"),
         ("fc100-100-10", r"; did you mean 'FC100-100-10'\?$"),
         ("AE400", r"; did you mean 'AE400-10'\?$"),
-        ("xyz", r"'AE400-10', 'CNN', 'tiny'\]$"),
+        ("xyz", r"'AE400-10', 'LeNet-5', 'CNN', 'tiny'\]$"),
     ],
 )
 def test_unknown_name(tmp_path, splits, trained, name, hint):
-    with pytest.raises(ValueError, match=rf"^unknown model '.*', expected one of .*{hint}"):
+    with pytest.raises(
+        ValueError, match=rf"^unknown model '.*', expected module:function or one of .*{hint}"
+    ):
         zoo.load(name, splits, 0, cache_dir=tmp_path)
     assert not trained and not list(tmp_path.iterdir())
 
@@ -177,9 +179,10 @@ def test_networks_have_the_errors_of_the_paper(tmp_path, mnist_splits, name):
 
 
 @pytest.mark.slow
-def test_the_cnn_is_a_good_one(tmp_path, mnist_splits):
-    assert zoo.load("CNN", mnist_splits, 0, cache_dir=tmp_path).test_error <= 0.013
+@pytest.mark.parametrize("name", ["LeNet-5", "CNN"])
+def test_convolutional_networks_are_good_ones(tmp_path, mnist_splits, name):
+    assert zoo.load(name, mnist_splits, 0, cache_dir=tmp_path).test_error <= 0.013
 
 
-def test_the_zoo_has_the_networks_of_the_paper_and_a_cnn():
-    assert set(zoo.ZOO) - {"tiny"} == {*paper.TABLE_1, "CNN"}
+def test_the_zoo_has_the_networks_of_the_paper_and_two_cnns():
+    assert set(zoo.ZOO) - {"tiny"} == {*paper.TABLE_1, "FC123-456-10", "LeNet-5", "CNN"}
