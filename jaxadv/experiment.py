@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,10 +34,13 @@ class Settings:
     """Train again, even if there are weights of an earlier run."""
 
 
-def check(settings: Settings) -> None:
-    """Raises ValueError or OSError for settings that cannot work, before any of the work."""
+def check(settings: Settings, architectures: Sequence[str] | None = None) -> None:
+    """Raises ValueError or OSError for settings that cannot work, before any of the work.
+
+    `architectures` are the models' names in the zoo, where they are not `settings.models`.
+    """
     names = settings.models
-    zoo.check_names(names)
+    zoo.check_names(names if architectures is None else architectures)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must name at least one network, each once, got {names}")
     if not 0 <= settings.seed < 2**32:
@@ -49,6 +53,12 @@ def check_count(name: str, value: int, largest: int) -> None:
     """Raises ValueError unless the value is from 1 to the largest."""
     if not 1 <= value <= largest:
         raise ValueError(f"{name} must be from 1 to {largest}, got {value}")
+
+
+def check_sizes(name: str, values: Sequence[float]) -> None:
+    """Raises ValueError unless all values are finite, and none is negative."""
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError(f"{name} must not be negative, infinite or NaN, got {tuple(values)}")
 
 
 def load_data(settings: Settings) -> dict[str, datasets.Dataset]:

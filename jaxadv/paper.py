@@ -1,5 +1,6 @@
 """Figures that Szegedy et al. (2013), arXiv 1312.6199, report, as fractions."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -10,8 +11,6 @@ class ModelFigures(NamedTuple):
     test_error: float | None
     distortion: float | None
 
-
-NO_FIGURES = ModelFigures(None, None, None)
 
 TABLE_1 = {
     "FC10(1e-4)": ModelFigures(0.067, 0.074, 0.062),
@@ -36,3 +35,51 @@ TABLE_2 = {
         "Gaussian noise 0.3": (0.156, 0.113, 0.227, 0.05, 0.043, 0.031),
     }.items()
 }
+
+
+class SplitFigures(NamedTuple):
+    """A row of Table 3: errors on both halves of the training set and on the test set."""
+
+    part_1_error: float | None
+    part_2_error: float | None
+    test_error: float | None
+    distortion: float | None
+
+
+# A prime marks the network that was trained on the second half.
+TABLE_3 = {
+    "FC100-100-10": SplitFigures(0.0, 0.024, 0.02, 0.062),
+    "FC123-456-10": SplitFigures(0.0, 0.025, 0.021, 0.059),
+    "FC100-100-10'": SplitFigures(0.023, 0.0, 0.021, 0.058),
+}
+
+TABLE_4 = {
+    row: dict(zip(TABLE_3, errors, strict=True))
+    for row, errors in {
+        "FC100-100-10": (1.0, 0.262, 0.059),
+        "FC123-456-10": (0.0625, 1.0, 0.051),
+        "FC100-100-10'": (0.082, 0.082, 1.0),
+        "Gaussian noise 0.06": (0.022, 0.026, 0.024),
+        "FC100-100-10 to 0.1": (1.0, 0.98, 0.43),
+        "FC123-456-10 to 0.1": (0.96, 1.0, 0.22),
+        "FC100-100-10' to 0.1": (0.27, 0.5, 1.0),
+        "Gaussian noise 0.1": (0.026, 0.028, 0.027),
+    }.items()
+}
+
+
+class Tables(NamedTuple):
+    """A table of models, and one of errors by row and column."""
+
+    models: Mapping[str, ModelFigures | SplitFigures]
+    no_model: ModelFigures | SplitFigures
+    errors: Mapping[str, Mapping[str, float]]
+
+
+TABLES_1_AND_2 = Tables(TABLE_1, ModelFigures(None, None, None), TABLE_2)
+TABLES_3_AND_4 = Tables(TABLE_3, SplitFigures(None, None, None, None), TABLE_4)
+
+
+def for_dataset(dataset: str, tables: Tables) -> Tables:
+    """The tables; without any figures for a data set that they are not about."""
+    return tables if dataset == "mnist" else tables._replace(models={}, errors={})

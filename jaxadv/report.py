@@ -47,6 +47,17 @@ class Table(NamedTuple):
         return f"**{self.title}**\n\n{body}\n"
 
 
+def for_terminal(text: Table | str) -> rich.table.Table | str:
+    """What rich prints."""
+    return text.rich() if isinstance(text, Table) else text
+
+
+def markdown(texts: Sequence[Table | str]) -> str:
+    """Tables and notes as a file."""
+    parts = [text.markdown() if isinstance(text, Table) else f"{text}\n" for text in texts]
+    return "\n".join(parts)
+
+
 def percent(value: float, paper: float | None = None, digits: int = 1) -> str:
     """A fraction in per cent, the paper's in brackets: "12.3 (11.7)"."""
     return beside(f"{100 * value:.{digits}f}", None if paper is None else f"{100 * paper:.4g}")
@@ -134,6 +145,27 @@ def heat_maps(
     _save(figure, path)
 
 
+def curves(
+    path: Path,
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    xlabel: str,
+    ylabel: str,
+) -> None:
+    """Draws curves, panels side by side: title -> label -> (x, y), with x on a log axis."""
+    figure = matplotlib.figure.Figure(figsize=(1 + 4 * len(panels), 4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for label, (x, y) in lines.items():
+            axis.plot(x, y, "o-", markersize=3, label=label)
+        axis.set(title=title, xlabel=xlabel, xscale="log")
+        axis.set_xticks(x, [f"{value:g}" for value in x], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(ylabel)
+    axes[-1].legend(fontsize=8)
+    _save(figure, path)
+
+
 def example_images(
     path: Path,
     rows: Sequence[str],
@@ -175,3 +207,133 @@ def example_images(
 def _save(figure, path):
     with cache.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+class Curve(NamedTuple):
+    """Fractions with intervals; where a fraction is None, `high` is an upper bound."""
+
+    name: str
+    fractions: Sequence[float | None]
+    low: Sequence[float | None]
+    high: Sequence[float]
+
+
+class Panel(NamedTuple):
+    """Curves, and one for reference, given by its points."""
+
+    title: str
+    scale: str  # of the y axis: log or linear
+    curves: Sequence[Curve]
+    reference: tuple[Sequence[float], Sequence[float]]
+
+
+def fractions(
+    path: Path, panels: Sequence[Panel], x: Sequence[float], label: str, reference: str
+) -> None:
+    """Draws fractions with their intervals side by side; zero is left out of logarithmic scales.
+
+    Args:
+      path: of the PNG.
+      panels: what to draw; upper bounds become triangles, references are dashed.
+      x: of the points of each curve, positive, on a logarithmic scale.
+      label: of the x axis.
+      reference: its name.
+    """
+    figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    bottom = 0.5 * np.min([curve.high for panel in panels for curve in panel.curves])
+    for axis, (title, scale, curves, (at, values)) in zip(axes, panels, strict=True):
+        axis.plot(at, np.where(values, values, np.nan), "k--", linewidth=0.8, label=reference)
+        for index, curve in enumerate(curves):
+            y, low, high = (np.array(values, float) for values in curve[1:])
+            style = {"color": f"C{index}", "fillstyle": "none", "markersize": 5 + 3 * index}
+            axis.plot(x, y, ".-", color=style["color"], label=curve.name)
+            axis.fill_between(x, np.maximum(low, 1e-12), high, color=style["color"], alpha=0.2)
+            axis.plot(x, np.where(np.isnan(y), high, np.nan), "v", **style)
+        axis.set(title=title, xlabel=label, xscale="log", yscale=scale)
+        axis.set_ylim(*((bottom, 1.3) if scale == "log" else (0, 1)))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("fraction")
+    axes[0].legend()
+    _save(figure, path)
+
+
+def distributions(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    ticks: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    levels: Mapping[str, float],
+) -> None:
+    """Draws box plots, up to four panels in a row.
+
+    Args:
+      path: of the PNG.
+      panels: title -> label -> a sample for each of the ticks; boxes span the quartiles, whiskers
+        all of the sample, and triangles are means.
+      ticks: of the x axis.
+      xlabel: of the x axis.
+      ylabel: of the y axis.
+      levels: label -> a value that is drawn as a dashed line.
+    """
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = matplotlib.figure.Figure(
+        figsize=(1 + 2.6 * columns, 0.8 + 2.4 * lines), layout="constrained"
+    )
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (title, samples) in zip(axes.flat, panels.items(), strict=False):
+        width = 0.8 / len(samples)
+        handles = {}
+        for index, (label, sample) in enumerate(samples.items()):
+            color = f"C{index}"
+            boxes = axis.boxplot(
+                sample,
+                positions=np.arange(len(ticks)) + (index - (len(samples) - 1) / 2) * width,
+                widths=0.8 * width,
+                whis=(0, 100),
+                showmeans=True,
+                patch_artist=True,
+                boxprops={"facecolor": color, "alpha": 0.5},
+                medianprops={"color": "black"},
+                meanprops={"markerfacecolor": color, "markeredgecolor": "black"},
+            )
+            handles[label] = boxes["boxes"][0]
+        for label, value in levels.items():
+            handles[label] = axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
+        axis.set_title(title, fontsize=10)
+        axis.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
+        axis.tick_params(labelbottom=True)
+        axis.grid(axis="y", alpha=0.3)
+    figure.supxlabel(xlabel)
+    figure.supylabel(ylabel)
+    figure.legend(handles.values(), handles, loc="outside upper right", ncols=len(handles))
+    _save(figure, path)
+
+
+def image_rows(
+    path: Path, names: Sequence[str], rows: Sequence[Sequence[tuple[np.ndarray, str]]]
+) -> None:
+    """Draws rows of equally many images.
+
+    Args:
+      path: of the PNG.
+      names: of the rows.
+      rows: (image, caption) pairs; images (height, width[, 1]) in [0, 1].
+    """
+    columns = len(rows[0])
+    figure = matplotlib.figure.Figure(
+        figsize=(1.1 + 0.62 * columns, 0.78 * len(rows)), layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, name, row in zip(axes, names, rows, strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axis, (image, caption) in zip(line, row, strict=True):
+            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[], frame_on=False)
+            axis.set_xlabel(caption, fontsize=8, labelpad=1)
+    _save(figure, path)

@@ -1,15 +1,15 @@
 """Tables 1 and 2 of Szegedy et al. (2013): minimum distortions, and how they transfer.
 
 Trains the networks (or reads the weights of an earlier run), makes adversarial examples of training
-images for each of them, feeds them to all, and writes tables, pictures and the examples.
+images for each of them, feeds them to all, changes them by noise and rounding, and writes tables,
+pictures and the examples.
 """
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 
-from jaxadv import command, datasets, experiment, paper, transfer, transfer_report, zoo
+from jaxadv import command, datasets, experiment, paper, report, transfer, transfer_report, zoo
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.sampling import wrong_targets
 
@@ -24,6 +24,10 @@ class Config(experiment.Settings):
     """Number of training images to attack, from the first on."""
     noise: tuple[float, ...] = (0.1, 0.3)
     """Standard deviations of the Gaussian noise that serves as control."""
+    amplification: float = 1.25
+    """Factor on r, for the robustness of examples beyond the decision boundary."""
+    robustness_noise: tuple[float, ...] = (0.01, 0.03, 0.1, 0.2, 0.3)
+    """Standard deviations of the noise that is added to adversarial examples."""
     attack: AttackOptions = AttackOptions()
     """Settings of the attack."""
 
@@ -41,12 +45,30 @@ def run(config: Config) -> None:
         splits = experiment.load_data(config)
     with clock.stage("training"):
         models = experiment.load_models(config, splits)
+    attacked = datasets.Dataset(*(array[: config.images] for array in splits["train"]))
     with clock.stage("attack"):
-        result = attack(config, models, splits["train"])
-    figures = transfer_report.figures(result) | {"images": config.images}
+        result = attack(config, models, attacked)
+    with clock.stage("robustness"):
+        robust = transfer_report.robustness_figures(
+            result,
+            attacked,
+            amplification=config.amplification,
+            noise_stddevs=config.robustness_noise,
+            seed=config.seed,
+        )
+    published = paper.for_dataset(config.dataset, paper.TABLES_1_AND_2)
+    figures = transfer_report.figures(result, published)
+    figures |= {"images": config.images, "robustness": robust}
     figures |= experiment.record(config, clock)
-    transfer_report.write(config.out, figures, result, splits["train"])
-    command.console.print(*transfer_report.for_terminal(figures), sep="\n")
+    texts = [
+        transfer_report.table_1(figures),
+        transfer_report.table_2(figures),
+        transfer_report.robustness_table(figures),
+        transfer_report.note(figures, "training"),
+    ]
+    transfer_report.write(config.out, "transfer_table", figures, texts, result, attacked)
+    transfer_report.draw_robustness(config.out / "robustness.png", figures)
+    command.console.print(*map(report.for_terminal, texts), sep="\n")
     command.console.print(f"Tables, pictures and examples are in {config.out}/.")
 
 
@@ -54,22 +76,21 @@ def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     experiment.check(config)
     experiment.check_count("images", config.images, datasets.SPLITS["train"].num_examples)
-    if not all(math.isfinite(stddev) and stddev >= 0 for stddev in config.noise):
-        raise ValueError(f"noise must not be negative, infinite or NaN, got {config.noise}")
+    experiment.check_sizes("noise", config.noise)
+    experiment.check_sizes("robustness_noise", config.robustness_noise)
+    experiment.check_sizes("amplification", [config.amplification])
 
 
 def attack(
     config: Config, models: list[zoo.Model], dataset: datasets.Dataset
 ) -> transfer.TransferResult:
     """Makes the adversarial examples and measures their transfer."""
-    images, labels = dataset.images[: config.images], dataset.labels[: config.images]
     names = [model.name for model in models]
-    with experiment.progress_by_name("attacking", names, config.images) as progress:
+    with experiment.progress_by_name("attacking", names, len(dataset.images)) as progress:
         return transfer.transfer(
             models,
-            images,
-            labels,
-            wrong_targets(labels, datasets.CLASSES, config.seed),
+            *dataset,
+            wrong_targets(dataset.labels, datasets.CLASSES, config.seed),
             options=config.attack,
             noise_stddevs=config.noise,
             seed=config.seed,

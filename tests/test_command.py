@@ -238,7 +238,7 @@ def test_module_is_a_command(tmp_path):
     found = run_python("-m", "jaxadv.transfer_table", "--models", "FC10", cwd=tmp_path)
     assert found.returncode == 2
     assert found.stdout == ""
-    assert found.stderr.startswith("error: unknown model 'FC10', expected one of [")
+    assert found.stderr.startswith("error: unknown model 'FC10', expected module:function or ")
     assert not list(tmp_path.iterdir())
 
 

@@ -9,41 +9,55 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
+import rich.table
 from rich.console import Console
 
-from jaxadv import paper, report, transfer_report
+from jaxadv import paper, report, transfer, transfer_report, zoo
 from jaxadv.report import Table
 
 TABLE = Table("A title", ["name", "FC10(1e-4)", "FC100-100-10"], [["α", "1", "2"], ["β", "3", ""]])
-FIGURES = {
+RUN = {
     "dataset": "mnist",
-    "images": 16,
+    "images": 4,
     "seed": 3,
     "device": "1 × cpu",
     "seconds": {"total": 12.3},
-    "models": [
-        {
-            "name": "FC10(1)",
-            "train_error": 0.25,
-            "test_error": 0.125,
-            "distortion": 0.1234,
-            "success_rate": 1.0,
-            "evaluations": 99.6,
-        },
-        {
-            "name": "mine",
-            "train_error": 0.0,
-            "test_error": 0.5,
-            "distortion": None,
-            "success_rate": 0.0,
-            "evaluations": 7.0,
-        },
-    ],
-    "rows": ["FC10(1)", "mine"],
-    "columns": ["FC10(1)", "mine"],
-    "error": [[1.0, 0.5], [0.25, 0.0]],
-    "noise": [{"stddev": 0.1, "distortion": 0.0999, "error": [0.25, 0.75]}],
 }
+
+
+def result(*names):
+    """Of a first model that is fooled by all of its examples, and a second that is by none."""
+    models = [
+        zoo.Model(name, None, None, train_error, test_error)
+        for name, train_error, test_error in zip(names, (0.25, 0.0), (0.125, 0.5), strict=True)
+    ]
+    distortion = np.array([0.1, 0.15, 0.12, 0.1236])
+    spent = np.array([90.0, 110, 100, 98.4])
+    examples = [
+        transfer.Examples(distortion, np.ones(4, bool), spent, 2 * spent, []),
+        transfer.Examples(distortion, np.zeros(4, bool), 7 + 0 * spent, spent, []),
+    ]
+    error = np.array([[1.0, 0.5], [0.25, 0.0]])
+    controls = {"Gaussian noise 0.1": transfer.Fed(0.0999, [0.25, 0.75])}
+    return transfer.TransferResult(models, np.zeros(4, int), examples, error, controls)
+
+
+def figures(dataset="mnist"):
+    published = paper.for_dataset(dataset, paper.TABLES_1_AND_2)
+    return (
+        transfer_report.figures(result("FC10(1)", "mine"), published) | RUN | {"dataset": dataset}
+    )
+
+
+FIGURES = figures()
+
+
+def figures_on_halves(dataset="mnist"):
+    published = paper.for_dataset(dataset, paper.TABLES_3_AND_4)
+    found = transfer_report.figures(result("FC100-100-10", "mine'"), published)
+    for model, part in zip(found["models"], ("P1", "P2"), strict=True):
+        model |= {"trained_on": part, "part_1_error": 0.0, "part_2_error": 0.0312}
+    return found | RUN | {"dataset": dataset}
 
 
 def test_markdown():
@@ -165,6 +179,21 @@ def test_example_images(tmp_path, models, examples):
     assert grey == pytest.approx(red, rel=0.02) and grey > 0.1
 
 
+def test_curves(tmp_path):
+    x = [0.01, 0.1, 1.0]
+    lines = {"first": (x, [0, 50, 100]), "second": (x, [1, 2, 3])}
+    report.curves(tmp_path / "x.png", {"left": lines, "right": lines}, "size", "error (%)")
+    pixels = assert_png(tmp_path / "x.png", (9, 4))
+    blue, orange = (share(pixels, color) for color in ((31, 119, 180), (255, 127, 14)))
+    assert min(blue, orange) > 1e-3
+
+
+def test_texts_for_terminal_and_file():
+    assert report.for_terminal("a note") == "a note"
+    assert isinstance(report.for_terminal(TABLE), rich.table.Table)
+    assert report.markdown([TABLE, "a note"]) == TABLE.markdown() + "\na note\n"
+
+
 def test_difference_has_one_scale_per_row_and_survives_being_zero(tmp_path):
     x = np.full((28, 28), 0.5, "float32")
     groups = [[(x, x, "no change")], [(x, x + 0.125, "brighter")]]
@@ -192,22 +221,54 @@ def test_table_2_compares_with_the_paper():
     ]
 
 
+def test_table_3_compares_with_the_paper():
+    assert transfer_report.table_3(figures_on_halves()).rows == [
+        ["FC100-100-10", "P1", "0.00 (0)", "3.12 (2.4)", "12.50 (2)", "0.123 (0.062)", "100.0"],
+        ["mine'", "P2", "0.00", "3.12", "50.00", "–", "0.0"],
+    ]
+
+
+def test_table_4_compares_with_the_paper():
+    assert transfer_report.table_4(figures_on_halves()).rows == [
+        ["FC100-100-10", "100.0 (100)", "50.0", "0.123"],
+        ["mine'", "25.0", "0.0", "–"],
+        ["Gaussian noise 0.1", "25.0 (2.6)", "75.0", "0.100"],
+    ]
+
+
 def test_other_data_sets_are_not_compared_with_the_paper():
-    figures = FIGURES | {"dataset": "fashion_mnist"}
-    cells = np.array(transfer_report.table_1(figures).rows)[:, 1:]
-    cells = [*cells.flat, *np.array(transfer_report.table_2(figures).rows)[:, 1:].flat]
-    assert not [cell for cell in cells if "(" in cell]
-    assert "paper" in transfer_report.note(FIGURES)
-    assert "paper" not in transfer_report.note(figures)
+    ours, halves = figures("fashion_mnist"), figures_on_halves("fashion_mnist")
+    tables = [
+        *(transfer_report.table_1(ours), transfer_report.table_2(ours)),
+        *(transfer_report.table_3(halves), transfer_report.table_4(halves)),
+    ]
+    assert not [cell for table in tables for row in table.rows for cell in row[1:] if "(" in cell]
+    assert "paper" in transfer_report.note(FIGURES, "training")
+    assert "paper" not in transfer_report.note(ours, "training")
 
 
-@pytest.mark.parametrize("part", ["16 ", " mnist", "seed 3", "1 × cpu", "12 s"])
+def test_robustness_table():
+    kinds = {
+        "originals": {"unchanged": 0.0, "rounded": 0.0, "noise": [0.0, 0.125]},
+        "examples": {"unchanged": 1.0, "rounded": 0.5, "noise": [0.625, 0.75]},
+        "amplified": {"unchanged": 1.0, "rounded": 0.875, "noise": [0.25, 0.375]},
+    }
+    robust = {"amplification": 1.5, "noise": [0.1, 0.2], "models": [{"name": "mine"} | kinds]}
+    table = transfer_report.robustness_table({"robustness": robust})
+    assert table.header == ["examples", "unchanged", "8 bits", "noise 0.1", "noise 0.2"]
+    assert table.rows == [
+        ["mine", "100.0", "50.0", "62.5", "75.0"],
+        ["mine, 1.5 r", "100.0", "87.5", "25.0", "37.5"],
+    ]
+
+
+@pytest.mark.parametrize("part", ["4 test images", " mnist", "seed 3", "1 × cpu", "12 s"])
 def test_note_tells_the_run(part):
-    assert part in transfer_report.note(FIGURES)
+    assert part in transfer_report.note(FIGURES, "test")
 
 
 def test_figures_of_the_paper():
-    """Szegedy et al. (2013): some cells of tables 1 and 2, and what all rows have in common."""
+    """Szegedy et al. (2013): some cells of the tables, and what all rows have in common."""
     assert paper.TABLE_1["FC100-100-10"] == (0.0, 0.0164, 0.058)
     assert paper.TABLE_1["AE400-10"] == (0.0057, 0.019, 0.086)
     assert paper.TABLE_2["FC10(1)"]["FC10(1e-2)"] == 0.762
@@ -218,6 +279,14 @@ def test_figures_of_the_paper():
         assert list(row) == list(paper.TABLE_1)
         assert [column for column, error in row.items() if error == 1] == [name][: len(row)] or (
             name.startswith("Gaussian") and max(row.values()) < 0.25
+        )
+    assert paper.TABLE_3["FC100-100-10'"] == (0.023, 0.0, 0.021, 0.058)
+    assert paper.TABLE_4["FC100-100-10' to 0.1"]["FC123-456-10"] == 0.5
+    for name, row in paper.TABLE_4.items():
+        assert list(row) == list(paper.TABLE_3)
+        ones = [column for column, error in row.items() if error == 1]
+        assert ones == [name.removesuffix(" to 0.1")] or (
+            name.startswith("Gaussian") and max(row.values()) < 0.03
         )
 
 

@@ -153,6 +153,7 @@ def result(request, tmp_path_factory):
             TARGETS,
             options=OPTIONS,
             noise_stddevs=(0.2, 0.5),
+            amplifications=[(0.3, False), (0.3, True)],
             seed=5,
             cache_dir=tmp_path_factory.mktemp("cache"),
         )
@@ -170,11 +171,44 @@ def test_error_matrix_equals_numpy(result):
     assert len(np.unique(result.error)) > 2  # rows and columns cannot have been exchanged
 
 
-def test_rows_of_noise_equal_numpy(result):
-    assert list(result.noise) == [0.2, 0.5]
-    for stddev, row in result.noise.items():
-        noisy = gaussian_noise(IMAGES, stddev, seed=5)
-        rms = np.sqrt(np.mean((noisy.astype(float) - IMAGES) ** 2))
-        assert row.distortion == pytest.approx(rms, rel=1e-5)
-        assert row.distortion == pytest.approx(stddev, rel=0.2)
-        np.testing.assert_allclose(row.error, numpy_errors(noisy), rtol=1e-6)
+def rms(x, axis=None):
+    return np.sqrt(np.mean((x.astype(float) - IMAGES) ** 2, axis=axis))
+
+
+@pytest.mark.parametrize("stddev", [0.2, 0.5])
+def test_rows_of_noise_equal_numpy(result, stddev):
+    row = result.controls[f"Gaussian noise {stddev}"]
+    noisy = gaussian_noise(IMAGES, stddev, seed=5)
+    assert row.distortion == pytest.approx(rms(noisy), rel=1e-5)
+    assert row.distortion == pytest.approx(stddev, rel=0.2)
+    np.testing.assert_allclose(row.error, numpy_errors(noisy), rtol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("index", [0, 1])
+def test_rows_of_amplified_examples_equal_numpy(result, index, clip):
+    name = result.models[index].name
+    row = result.controls[f"{name} to 0.3, clipped" if clip else f"{name} to 0.3"]
+    x_adv = np.concatenate([*result.examples[index].images()])
+    moved = np.empty_like(x_adv)
+    for i, (x, changed) in enumerate(zip(IMAGES, x_adv, strict=True)):
+        norm = np.linalg.norm(changed - x)
+        moved[i] = x + 0.3 * 4 * (changed - x) / norm if norm else x  # √n = 4
+    moved = np.clip(moved, 0, 1) if clip else moved
+    assert row.distortion == pytest.approx(rms(moved), rel=1e-5)
+    np.testing.assert_allclose(row.error, numpy_errors(moved), rtol=1e-6)
+
+
+def test_amplified_examples_have_the_distortion_and_keep_the_direction():
+    rng = np.random.default_rng(1)
+    examples = rng.uniform(size=IMAGES.shape).astype("float32")
+    examples[3] = IMAGES[3]
+    parts = iter([examples[:7], examples[7:]])
+    moved = np.concatenate([*transfer.amplified(IMAGES, parts, 0.25, clip=False)])
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(moved[3], IMAGES[3])
+    changed = np.arange(COUNT) != 3
+    np.testing.assert_allclose(rms(moved, (1, 2, 3))[changed], 0.25, rtol=1e-5)
+    cosine = np.sum((moved - IMAGES) * (examples - IMAGES), axis=(1, 2, 3))[changed]
+    norms = 0.25 * rms(examples, (1, 2, 3))[changed] * examples[0].size
+    np.testing.assert_allclose(cosine, norms, rtol=1e-4)

@@ -62,15 +62,17 @@ def without_times(figures):
 def test_json(figures):
     assert set(figures) == {
         *("dataset", "images", "seed", "seconds", "versions", "device"),
-        *("models", "rows", "columns", "error", "noise"),
+        *("models", "rows", "columns", "robustness"),
     }
     assert (figures["dataset"], figures["images"], figures["seed"]) == ("mnist", IMAGES, 3)
-    assert figures["rows"] == figures["columns"] == list(MODELS)
+    noise = ["Gaussian noise 0.1", "Gaussian noise 0.3"]
+    assert [row["name"] for row in figures["rows"]] == [*MODELS, *noise]
+    assert figures["columns"] == list(MODELS)
     assert [model.pop("name") for model in map(dict, figures["models"])] == list(MODELS)
     for model in figures["models"]:
         assert set(model) == {
             *("name", "train_error", "test_error"),
-            *("distortion", "success_rate", "evaluations", "utilisation"),
+            *("distortion", "success_rate", "evaluations", "utilisation", "paper"),
         }
         assert 0 < model["train_error"] < model["test_error"] < 0.3
         assert 0.01 < model["distortion"] < 0.3
@@ -83,17 +85,29 @@ def test_json(figures):
 
 
 def test_each_model_errs_on_its_own_examples(figures):
-    error = np.array(figures["error"])
+    error = np.array([row["error"] for row in figures["rows"][:2]])
     np.testing.assert_array_equal(np.diagonal(error), 1)
     assert error.shape == (2, 2) and error.min() >= 0
     np.testing.assert_allclose(error * IMAGES, np.rint(error * IMAGES), atol=1e-9)
 
 
 def test_noise(figures):
-    assert [row["stddev"] for row in figures["noise"]] == [0.1, 0.3]
-    for row in figures["noise"]:
-        assert row["distortion"] == pytest.approx(row["stddev"], rel=0.02)
+    for stddev, row in zip((0.1, 0.3), figures["rows"][2:], strict=True):
+        assert row["distortion"] == pytest.approx(stddev, rel=0.02)
         assert len(row["error"]) == 2 and 0 <= min(row["error"]) <= max(row["error"]) <= 0.5
+
+
+def test_robustness(figures):
+    robust = figures["robustness"]
+    assert [model["name"] for model in robust["models"]] == list(MODELS)
+    for model in robust["models"]:
+        originals, examples, amplified = (
+            model[kind] for kind in ("originals", "examples", "amplified")
+        )
+        assert originals["unchanged"] <= 0.1
+        assert examples["unchanged"] == amplified["unchanged"] == amplified["rounded"] == 1
+        assert amplified["noise"][0] == 1
+        assert [len(kind["noise"]) for kind in (originals, examples, amplified)] == [5] * 3
 
 
 def test_adversarial_examples(folder, figures, small_experiment):
@@ -127,13 +141,13 @@ def test_files(folder, figures):
     out = folder / "out"
     assert {path.name for path in out.iterdir()} == {
         *("transfer_table.json", "transfer_table.md", "transfer_table.png"),
-        *("examples.png", "adversarial.npz"),
+        *("examples.png", "robustness.png", "adversarial.npz"),
     }
     text = (out / "transfer_table.md").read_text(encoding="utf-8")
     assert "**Table 1" in text and "**Table 2" in text and "seed 3" in text
     for model in figures["models"]:
         assert f"\n| {model['name']} | {100 * model['train_error']:.2f}" in text
-    for name in ("transfer_table.png", "examples.png"):
+    for name in ("transfer_table.png", "examples.png", "robustness.png"):
         assert (out / name).stat().st_size > 10_000
 
 
@@ -172,4 +186,4 @@ def test_defaults_are_those_of_the_configuration_file():
     path = Path(__file__).parent.parent / "configs" / "transfer_table.toml"
     assert command.from_toml(Config(), path) == Config()
     written = set(command.tomllib.loads(path.read_text(encoding="utf-8")))
-    assert written >= {"dataset", "models", "images", "seed", "noise", "attack"}
+    assert written >= {"dataset", "models", "images", "seed", "noise", "attack", "amplification"}

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 
 import jax
 import numpy as np
@@ -67,6 +68,91 @@ def test_unknown_name(tmp_path, splits, trained, name, hint):
     ):
         zoo.load(name, splits, 0, cache_dir=tmp_path)
     assert not trained and not list(tmp_path.iterdir())
+
+
+OWN_MODELS = """
+import numpy as np
+from jaxadv.models import mlp
+
+def logits_fn(params, x):
+    return x.reshape(len(x), -1)[:, :10] * params
+
+def good():
+    return logits_fn, np.float32(2.0)
+
+def network():
+    network = mlp(12)
+    import jax
+    return network, network.init(jax.random.key(0))
+
+def not_a_pair():
+    return logits_fn
+
+def classes():
+    return (lambda params, x: x.reshape(len(x), -1)[:, :7]), {}
+
+def shape():
+    return (lambda params, x: x @ params), np.zeros((3, 3))
+"""
+
+
+@pytest.fixture
+def own_models(tmp_path, monkeypatch):
+    """Makes the module own_models importable."""
+    (tmp_path / "own_models.py").write_text(OWN_MODELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "own_models.py"
+    sys.modules.pop("own_models", None)
+    zoo.imported.cache_clear()
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(50, 28, 28, 1)).astype("float32")
+    dataset = Dataset(images, np.int32(np.argmax(images.reshape(50, -1)[:, :10], axis=1)))
+    return {"train": dataset, "test": Dataset(images, (dataset.labels + 1) % 10)}
+
+
+def test_own_logits(own_models, images, trained):
+    model = zoo.load("own_models:good", images, 0)
+    assert not trained
+    np.testing.assert_array_equal(
+        model.network.logits(model.params, images["test"].images),
+        2 * images["test"].images.reshape(50, -1)[:, :10],
+    )
+    assert (model.name, model.train_error, model.test_error) == ("own_models:good", 0.0, 1.0)
+
+
+def test_own_network_has_its_layers(own_models, images):
+    model = zoo.load("own_models:network", images, 0)
+    assert model.network == mlp(12)
+
+
+def test_own_code_that_changed_is_another_network(own_models, images):
+    first = zoo.load("own_models:good", images, 0)
+    own_models.write_text(OWN_MODELS + "# changed\n")
+    zoo.imported.cache_clear()
+    sys.modules.pop("own_models")
+    second = zoo.load("own_models:good", images, 0)
+    prints = [cache.fingerprint(repr(model.network)) for model in (first, second, second)]
+    assert prints[0] != prints[1] == prints[2]
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("no_such_module:good", "cannot import model .*No module named 'no_such_module'"),
+        ("own_models:bad", "cannot import model .*no attribute 'bad'"),
+        (":good", "cannot import model ':good'"),
+        ("own_models:not_a_pair", r"must return \(logits_fn, params\), got function"),
+        ("own_models:classes", "own_models:classes has 7 classes, expected 10"),
+        ("own_models:shape", "logits_fn cannot be applied to images of shape"),
+    ],
+)
+def test_bad_own_models(own_models, name, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.check_names([name])
 
 
 def test_weights_are_used_again(tmp_path, splits, trained):
