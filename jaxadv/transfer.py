@@ -96,11 +96,11 @@ def transfer(
     controls = {}
     for distortion, clip in amplifications:
         for model, found in zip(models, examples, strict=True):
-            label = f"{model.name} to {distortion:g}{', clipped' if clip else ''}"
+            label = f"{model.name} to {distortion:g}{' clipped' if clip else ''}"
             moved = amplified(images, found.images(), distortion, clip=clip)
             controls[label] = feed_all(moved)
     for stddev in noise_stddevs:
-        controls[f"Gaussian noise {stddev:g}"] = feed_all(noisy(images, stddev, seed))
+        controls[f"noise {stddev:g}"] = feed_all(noisy(images, stddev, seed))
     return TransferResult(models, targets, examples, error, controls)
 
 

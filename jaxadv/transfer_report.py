@@ -127,7 +127,7 @@ def robustness_table(figures: Figures) -> Table:
             errors = each["unchanged"], each["rounded"], *each["noise"]
             rows.append([model["name"] + label, *map(percent, errors)])
     title = "Robustness: error (%) on a model's own examples, changed"
-    return Table(title, ["examples", "unchanged", "8 bits", *noise], rows)
+    return Table(title, ["examples", "as is", "8 bits", *noise], rows)
 
 
 def error_table(title: str, figures: Figures) -> Table:
@@ -136,7 +136,7 @@ def error_table(title: str, figures: Figures) -> Table:
     for each in figures["rows"]:
         cells = [percent(*pair) for pair in zip(each["error"], each["paper"], strict=True)]
         rows.append([each["name"], *cells, distortion(each["distortion"])])
-    return Table(title, ["made for \\ fed to", *figures["columns"], "RMS"], rows)
+    return Table(title, ["made for", *figures["columns"], "RMS"], rows)
 
 
 def note(figures: Figures, split: str) -> str:

@@ -78,8 +78,8 @@ def test_rows(figures):
     assert [row["name"] for row in figures["rows"]] == [
         *MODELS,
         *(f"{name} to 0.1" for name in MODELS),
-        *(f"{name} to 0.1, clipped" for name in MODELS),
-        *("Gaussian noise 0.06", "Gaussian noise 0.1"),
+        *(f"{name} to 0.1 clipped" for name in MODELS),
+        *("noise 0.06", "noise 0.1"),
     ]
     error = np.array([row["error"] for row in figures["rows"]])
     np.testing.assert_array_equal(np.diagonal(error[:2]), 1)

@@ -177,7 +177,7 @@ def rms(x, axis=None):
 
 @pytest.mark.parametrize("stddev", [0.2, 0.5])
 def test_rows_of_noise_equal_numpy(result, stddev):
-    row = result.controls[f"Gaussian noise {stddev}"]
+    row = result.controls[f"noise {stddev}"]
     noisy = gaussian_noise(IMAGES, stddev, seed=5)
     assert row.distortion == pytest.approx(rms(noisy), rel=1e-5)
     assert row.distortion == pytest.approx(stddev, rel=0.2)
@@ -188,7 +188,7 @@ def test_rows_of_noise_equal_numpy(result, stddev):
 @pytest.mark.parametrize("index", [0, 1])
 def test_rows_of_amplified_examples_equal_numpy(result, index, clip):
     name = result.models[index].name
-    row = result.controls[f"{name} to 0.3, clipped" if clip else f"{name} to 0.3"]
+    row = result.controls[f"{name} to 0.3 clipped" if clip else f"{name} to 0.3"]
     x_adv = np.concatenate([*result.examples[index].images()])
     moved = np.empty_like(x_adv)
     for i, (x, changed) in enumerate(zip(IMAGES, x_adv, strict=True)):

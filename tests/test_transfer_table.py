@@ -65,7 +65,7 @@ def test_json(figures):
         *("models", "rows", "columns", "robustness"),
     }
     assert (figures["dataset"], figures["images"], figures["seed"]) == ("mnist", IMAGES, 3)
-    noise = ["Gaussian noise 0.1", "Gaussian noise 0.3"]
+    noise = ["noise 0.1", "noise 0.3"]
     assert [row["name"] for row in figures["rows"]] == [*MODELS, *noise]
     assert figures["columns"] == list(MODELS)
     assert [model.pop("name") for model in map(dict, figures["models"])] == list(MODELS)
