@@ -1,0 +1,253 @@
+"""Which fraction of random perturbations of a given size change the class of an image.
+
+Szegedy et al. (2013) leave open how often adversarial negatives appear (sec. 5). The size is given
+in units of the distance D = ‖r‖ of the nearest adversarial example found, so that images compare.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+import scipy.stats
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxadv.attacks.results import AttackResult
+
+WAYS = ("isotropic", "around the example", "in the span")
+MAX_SAMPLES = 2**30  # per image, norm and way: counts are int32
+IMAGES = 4  # that each device is given at a time
+RESAMPLINGS = 2000  # of the bootstrap
+DEPENDENT = 1e-3  # singular values of unit vectors, relative to the largest, that count as zero
+
+LogitsFn = Callable[[Any, jax.Array], jax.Array]
+
+
+class Nearest(NamedTuple):
+    """The adversarial examples of N images that perturbations are compared with.
+
+    Where no attack succeeded, `found` is False, and D and the basis are zero.
+    """
+
+    x_adv: np.ndarray  # (N, …) the nearest example
+    distance: np.ndarray  # (N,) D = ‖x_adv − x‖
+    basis: np.ndarray  # (N, d, n) orthonormal rows that span the nearest directions, then zeros
+    dimension: np.ndarray  # (N,) of the span, at most d
+
+    @property
+    def found(self) -> np.ndarray:
+        """(N,) bool: whether there is an example."""
+        return self.dimension > 0
+
+
+class _Image(NamedTuple):
+    """One image, or several along a leading axis, as the compiled function takes them."""
+
+    index: jax.Array  # () in the whole array
+    x: jax.Array
+    label: jax.Array
+    samples: jax.Array  # () 0 for padding
+    x_adv: jax.Array
+    distance: jax.Array
+    basis: jax.Array
+
+
+def nearest(x: np.ndarray, label: np.ndarray, results: AttackResult, directions: int) -> Nearest:
+    """Finds the nearest example of each image, and the span of the directions to the nearest few.
+
+    The basis is made of right singular vectors of the directions. A direction that depends on the
+    others, or is missing because attacks failed, lowers the dimension of the span. (The QR
+    decomposition would put an arbitrary vector in its place.)
+
+    Args:
+      x: (N, …) images.
+      label: (N,) their classes, which are no targets.
+      results: of `all_targets`, of shape (N, k, …).
+      directions: d, the number of targets, nearest first, whose x_adv − x span the space.
+    """
+    usable = results.success & (results.target != label[:, None])
+    order = np.argsort(np.where(usable, results.distortion, np.inf), axis=1, kind="stable")
+    rows, order = np.arange(len(x))[:, None], order[:, :directions]
+    r = np.asarray(results.x_adv[rows, order] - x[:, None], float).reshape(*order.shape, -1)
+    norms = np.where(usable[rows, order], np.linalg.norm(r, axis=2), 0)
+    unit = np.where(norms > 0, 1 / np.where(norms > 0, norms, 1), 0)[..., None] * r
+    _, values, basis = np.linalg.svd(unit, full_matrices=False)
+    spans = (values > DEPENDENT * values[:, :1]) & (norms[:, :1] > 0)
+    return Nearest(
+        x_adv=results.x_adv[np.arange(len(x)), order[:, 0]],
+        distance=norms[:, 0],
+        basis=np.where(spans[..., None], basis, 0).astype(x.dtype),
+        dimension=spans.sum(axis=1),
+    )
+
+
+def count_changed(
+    logits_fn: LogitsFn,
+    params: Any,
+    x: np.ndarray,
+    label: np.ndarray,
+    examples: Nearest,
+    norms: Sequence[float],
+    samples: int,
+    seed: int,
+    *,
+    clip: bool = False,
+    batch_size: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Counts the random perturbations after which the class is not the image's, in three ways.
+
+    With u uniform on the unit sphere of all directions and v on that of the span, and s a norm:
+    isotropic is x + s D u; around the example, x_adv + s D u; in the span, x + s D v. As x_adv lies
+    barely beyond the boundary, the fraction around it is 1 for the smallest s. From there on it is
+    1/2 where the boundary is flat, and less where the other class ends there in a corner.
+
+    The same u and v serve for all norms, and u for two ways, so that the points of a curve are
+    correlated. Each sample has a key of its own, from the seed, the image's index and the sample's:
+    counts do not depend on the number of devices or on the batch size, but for rounding of the
+    logits. Samples are drawn on the devices, and only counts leave them.
+
+    Args:
+      logits_fn: pure function (params, (B, …) images) -> (B, k) logits. Static under jit.
+      params: pytree of arrays.
+      x: (N, …) images in [0, 1].
+      label: (N,) their classes by logits_fn.
+      examples: of these images; where there is none, nothing is counted.
+      norms: S norms s, in units of D.
+      samples: per image, norm and way, from 1 to 2³⁰.
+      seed: of the perturbations.
+      clip: whether perturbed images are clipped to [0, 1], which makes perturbations smaller.
+      batch_size: samples that each device draws side by side, rounded up to a multiple of 8; by
+        default as many as suit it.
+      progress: called with the number of images just completed.
+
+    Returns:
+      (N, 3, S) int32 counts, in the order of `WAYS`.
+
+    Raises:
+      ValueError: samples is out of range.
+    """
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise ValueError(f"samples must be from 1 to {MAX_SAMPLES}, got {samples}")
+    devices = tuple(jax.local_devices())
+    if batch_size is None:
+        # Few on a CPU: its cache must hold the activations.
+        batch_size = 8 if devices[0].platform == "cpu" else min(samples, 8192)
+    count = _sharded_count(logits_fn, -(-batch_size // 8) * 8, clip, devices)
+    images = _Image(
+        index=np.arange(len(x), dtype=np.int32),
+        x=x,
+        label=np.asarray(label, np.int32),
+        samples=np.where(examples.found, samples, 0).astype(np.int32),
+        x_adv=examples.x_adv,
+        distance=examples.distance.astype(x.dtype),
+        basis=examples.basis,
+    )
+    key, norms = jax.random.key(seed), np.asarray(norms, x.dtype)
+    parts = []
+    for start in range(0, len(x), size := IMAGES * len(devices)):
+        part = jax.tree.map(lambda array, start=start: array[start : start + size], images)
+        real = len(part.x)
+        padded = jax.tree.map(lambda array, pad=size - real: _padded(array, pad), part)
+        with jax.default_matmul_precision("highest"):  # as attacks: examples are on boundaries
+            parts.append(np.asarray(count(params, key, norms, padded))[:real])
+        if progress:
+            progress(real)
+    return np.concatenate(parts)
+
+
+def _padded(array, count):
+    return np.concatenate([array, np.zeros((count, *array.shape[1:]), array.dtype)])
+
+
+@functools.lru_cache(maxsize=64)
+def _sharded_count(logits_fn, batch_size, clip, devices):
+    """Compiled (params, key, norms, images) -> counts, with a loop of its own per device."""
+    mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
+    split, whole = PartitionSpec("images"), PartitionSpec()
+
+    def count(params, key, norms, images):
+        one = functools.partial(_count, logits_fn, batch_size, clip, params, key, norms)
+        return jax.lax.map(one, images)
+
+    return jax.jit(
+        jax.shard_map(
+            count,
+            mesh=mesh,
+            in_specs=(whole, whole, whole, split),
+            out_specs=split,
+            check_vma=False,  # counts start as constants, which differ from what varies by device
+        )
+    )
+
+
+def _count(logits_fn, batch_size, clip, params, key, norms, image):
+    """(3, S) counts for one image, batch by batch."""
+    key = jax.random.fold_in(key, image.index)
+    centres = jnp.stack([image.x, image.x_adv, image.x])[:, None]
+
+    def add(batch, counts):
+        sample = batch * batch_size + jnp.arange(batch_size)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(sample)
+        u, v = jax.vmap(functools.partial(_directions, image.basis))(keys)
+        directions = jnp.stack([u, u, v]).reshape(3, batch_size, *image.x.shape)
+
+        def changed(norm):
+            x = centres + norm * image.distance * directions
+            x = jnp.clip(x, 0, 1) if clip else x
+            logits = logits_fn(params, x.reshape(-1, *image.x.shape))
+            other = jnp.argmax(logits, axis=1).reshape(3, batch_size) != image.label
+            return jnp.sum(other & (sample < image.samples), axis=1)
+
+        return counts + jax.lax.map(changed, norms).T
+
+    batches = (image.samples + batch_size - 1) // batch_size
+    return jax.lax.fori_loop(0, batches, add, jnp.zeros((3, len(norms)), jnp.int32))
+
+
+def _directions(basis, key):
+    """Two unit vectors (n,): uniform among all, and among those that the rows of basis span."""
+    everywhere, within = jax.random.split(key)
+    u = jax.random.normal(everywhere, basis.shape[1:], basis.dtype)
+    v = jax.random.normal(within, basis.shape[:1], basis.dtype) @ basis
+    return u / jnp.linalg.norm(u), v / jnp.linalg.norm(v)
+
+
+def flat_fraction(norm: np.ndarray, n: int) -> np.ndarray:
+    """The fraction of directions in n dimensions that cross a flat boundary at distance 1.
+
+    A spherical cap: ½ I_{1 − 1/s²}((n − 1)/2, ½) for norms s > 1, where I is the regularised
+    incomplete beta function, and 0 for others.
+    """
+    norm = np.maximum(norm, 1.0)
+    return 0.5 * scipy.special.betainc((n - 1) / 2, 0.5, 1 - norm**-2.0)
+
+
+def clopper_pearson(hits: np.ndarray, samples: int, level: float = 0.95) -> np.ndarray:
+    """The exact two-sided confidence interval of a binomial's probability: (…,) -> (2, …).
+
+    Without hits it is from 0 to 1 − ((1 − level)/2)^(1/samples), about 3.7 / samples. For hits
+    pooled from several images it holds, too, for the mean of their probabilities: a sum of unequal
+    binomials has less variance than a binomial of the mean probability.
+    """
+    hits, tail = np.asarray(hits), (1 - level) / 2
+    low = scipy.stats.beta.ppf(tail, hits, samples - hits + 1)
+    high = scipy.stats.beta.ppf(1 - tail, hits + 1, samples - hits)
+    return np.stack([np.where(hits == 0, 0.0, low), np.where(hits == samples, 1.0, high)])
+
+
+def bootstrap(fractions: np.ndarray, seed: int, level: float = 0.95) -> np.ndarray:
+    """The percentile interval of the mean over images drawn anew: (N, …) -> (2, …).
+
+    It holds the variation between images and that of sampling. Where all fractions are zero it is
+    zero, and says nothing.
+    """
+    count = len(fractions)
+    weights = np.random.default_rng(seed).multinomial(
+        count, np.full(count, 1 / count), size=RESAMPLINGS
+    )
+    means = np.tensordot(weights / count, fractions, axes=1)
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
