@@ -36,6 +36,11 @@ def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | N
     return 0
 
 
+def alias(*options: str) -> Any:
+    """Other spellings of a setting, for its `Annotated` type."""
+    return tyro.conf.arg(aliases=options)
+
+
 def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
     """Builds the settings from defaults, then `--config FILE` (TOML), then the other options."""
     default = config_class()

@@ -11,7 +11,8 @@ ROOT = Path(jaxadv.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 LAYERS = (
     *("paper", "cache", "models", "datasets", "solvers", "attacks", "training", "zoo"),
-    *("transfer", "report", "command", "experiment", "transfer_report", "transfer_table"),
+    *("transfer", "robustness", "activations", "perturbations", "report", "command", "experiment"),
+    *("transfer_report", "transfer_table", "cross_training", "units_report", "units", "density"),
 )
 
 

@@ -1,0 +1,151 @@
+"""Label agreement of units and random directions: figures, table, pictures, files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxadv import activations, experiment, report
+from jaxadv.activations import Maximisers
+from jaxadv.datasets import Dataset
+from jaxadv.report import Table, percent
+
+KINDS = {"natural": "unit", "random": "direction"}
+
+Figures = Mapping[str, Any]  # what units.json holds
+
+
+def figures(
+    results: Sequence[Maximisers], labels: np.ndarray, ks: Sequence[int], seed: int
+) -> dict[str, Any]:
+    """The measured figures; label agreements are fractions, null for directions left out."""
+    layers = [
+        {
+            "name": found.layer.title,
+            "model": found.layer.model,
+            "layer": found.layer.name,
+            "size": found.layer.size,
+            "units": found.units.tolist(),
+            "statistics": [_statistics(found, labels, k, seed) for k in ks],
+        }
+        for found in results
+    ]
+    compared = [row for layer in layers for row in layer["statistics"] if row["p"] is not None]
+    adjusted = activations.holm([row["p"] for row in compared])
+    for row, p in zip(compared, adjusted.tolist(), strict=True):
+        row["p_holm"] = p
+    chance = float(activations.label_agreement(labels))
+    return {"images": len(labels), "chance": chance, "layers": layers}
+
+
+def _statistics(found, labels, k, seed):
+    agreement, row = {}, {"k": k}
+    for kind in KINDS:
+        top = getattr(found, kind)
+        kept = activations.distinct(top, k)
+        each = activations.label_agreement(labels[top.index[:, :k]])
+        agreement[kind] = each[kept]
+        row[kind] = {
+            "mean": float(each[kept].mean()) if kept.any() else None,
+            "quartiles": np.quantile(each[kept], (0.25, 0.5, 0.75)).tolist() if kept.any() else [],
+            "left_out": int(np.sum(~kept)),
+            "agreement": np.where(kept, each.astype(object), None).tolist(),
+        }
+    comparison = activations.compare(agreement["natural"], agreement["random"], seed)
+    fields = activations.Comparison._fields
+    return row | (comparison._asdict() if comparison else dict.fromkeys(fields)) | {"p_holm": None}
+
+
+def write(
+    directory: Path,
+    figures: Figures,
+    texts: Sequence[Table | str],
+    results: Sequence[Maximisers],
+    held_out: Dataset,
+    rows: int,
+    top: int,
+) -> None:
+    """Writes units.json, .md and .png, and the best images of each layer and kind."""
+    report.write_json(directory / "units.json", figures)
+    report.write_text(directory / "units.md", report.markdown(texts))
+    _write_distributions(directory / "units.png", figures)
+    for found in results:
+        for kind in KINDS:
+            _write_images(directory, kind, found, held_out, rows, top)
+
+
+def table(figures: Figures) -> Table:
+    """Mean label agreement of both kinds of directions, and how they differ."""
+    header = ["layer", "k", "units", "random", "difference (95 % CI)", "g", "p", "left-out"]
+    rows = [
+        [
+            layer["name"],
+            str(row["k"]),
+            *(_percent(row[kind]["mean"]) for kind in KINDS),
+            *_cells(row),
+            str(row["natural"]["left_out"]),
+        ]
+        for layer in figures["layers"]
+        for row in layer["statistics"]
+    ]
+    title = f"Label agreement (%) of the k best images; chance is {percent(figures['chance'])}"
+    return Table(title, header, rows)
+
+
+def _percent(value):
+    return "–" if value is None else percent(value)
+
+
+def _cells(row):
+    """Difference, effect and p."""
+    if row["p"] is None:
+        return ["–"] * 3
+    low, high = (f"{100 * bound:+.0f}" for bound in row["interval"])
+    effect = "–" if row["effect"] is None else f"{row['effect']:+z.2f}"
+    return [f"{100 * row['difference']:+.1f} ({low}, {high})", effect, f"{row['p_holm']:.3f}"]
+
+
+def note(figures: Figures) -> str:
+    """What the table was made from, and how to read it."""
+    source = figures["images_file"] or f"the test set of {figures['dataset']}"
+    return (
+        f"{figures['images']} images of {source}, {figures['directions']} directions of each kind,"
+        f" or all units, {experiment.on_what(figures)} Difference: units less random directions;"
+        " g is Hedges', p that of a permutation test, after Holm. Left out: units with the same"
+        " value on more images than fit among the k best."
+    )
+
+
+def _write_distributions(path, figures):
+    panels = {
+        layer["name"]: {
+            kind: [
+                [each for each in row[kind]["agreement"] if each is not None]
+                for row in layer["statistics"]
+            ]
+            for kind in KINDS
+        }
+        for layer in figures["layers"]
+    }
+    ks = [row["k"] for row in figures["layers"][0]["statistics"]]
+    report.distributions(path, panels, ks, "k", "label agreement", {"chance": figures["chance"]})
+
+
+def _write_images(directory, kind, found, held_out, rows, top):
+    """The best images of the first directions, less those left out."""
+    best = getattr(found, kind)
+    numbers = found.units if kind == "natural" else np.arange(len(best.index))
+    shown = np.flatnonzero(activations.distinct(best, top))[:rows]
+    if not len(shown):
+        return
+    scale = 255 if held_out.images.dtype == np.uint8 else 1
+    names = [f"{KINDS[kind]} {number}" for number in numbers[shown]]
+    lines = [
+        [(held_out.images[i] / scale, str(held_out.labels[i])) for i in line]
+        for line in best.index[shown, :top]
+    ]
+    name = found.layer.title.replace(" ", "-").replace(
+        ":", "."
+    )  # which file names on Windows cannot hold
+    report.image_rows(directory / f"{name}-{kind}.png", names, lines)
