@@ -168,7 +168,7 @@ def error_rate(
     params: Any,
     images: np.ndarray,
     labels: np.ndarray,
-    batch_size: int = 10_000,
+    batch_size: int = 250,
 ) -> float:
     """Fraction of the (N, …) images whose largest logit is not that of the label."""
     batches = (slice(start, start + batch_size) for start in range(0, len(images), batch_size))
