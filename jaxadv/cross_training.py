@@ -22,7 +22,7 @@ PRIME = "'"  # ends the name of a network trained on the second half
 class Config(experiment.Settings):
     """Settings of the experiment."""
 
-    models: tuple[str, ...] = (*paper.TABLE_3, "LeNet-5", "LeNet-5'")
+    models: experiment.Names = (*paper.TABLE_3, "LeNet-5", "LeNet-5'")
     """Networks by name, trained on P1, the first half of the training set; with a prime, as in
     FC100-100-10', from another start on P2, the second half. Or your own, as module:function that
     returns (logits_fn, params) or (Network, params)."""

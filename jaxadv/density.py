@@ -29,7 +29,7 @@ Figures = Mapping[str, Any]  # what density.json holds
 class Config(experiment.Settings):
     """Settings of the experiment."""
 
-    models: tuple[str, ...] = ("FC10(1e-4)", "FC100-100-10", "LeNet-5")
+    models: experiment.Names = ("FC10(1e-4)", "FC100-100-10", "LeNet-5")
     out: Path = Path("results/density")
     images: int = 100
     """Number of test images, the first that the network classifies correctly."""

@@ -6,9 +6,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jaxadv import cache, command, datasets, paper, report, zoo
+
+Names = Annotated[tuple[str, ...], command.alias("--model")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Settings:
     """TOML file with any of the settings below; options on the command line come before it."""
     dataset: Literal["mnist", "fashion_mnist"] = "mnist"
     """Data set."""
-    models: tuple[str, ...] = tuple(paper.TABLE_1)
+    models: Names = tuple(paper.TABLE_1)
     """Networks by name, trained where need be; or your own, as module:function that returns
     (logits_fn, params) or (Network, params)."""
     seed: int = 0

@@ -95,7 +95,7 @@ class Network:
         params, h = {}, jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
         for index, layer in enumerate(self.layers):
             variables = layer.init(jax.random.fold_in(key, index), jnp.zeros(h.shape))
-            params[layer.name] = variables["params"]
+            params[layer.name] = variables.get("params", {})
             h = jax.eval_shape(layer.apply, variables, h)
         return params
 

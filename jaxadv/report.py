@@ -337,3 +337,68 @@ def image_rows(
             axis.set(xticks=[], yticks=[], frame_on=False)
             axis.set_xlabel(caption, fontsize=8, labelpad=1)
     _save(figure, path)
+
+
+def sorted_values(
+    path: Path, panels: Mapping[str, Mapping[str, np.ndarray]], by: str, ylabel: str
+) -> None:
+    """Draws values for each of many things, up to three panels in a row, on a log axis.
+
+    Args:
+      path: of the PNG.
+      panels: title -> label -> (N,) values, of which those that are not positive are left out.
+      by: the label that the things are sorted by; drawn as a line, others as dots.
+      ylabel: of the y axis.
+    """
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = matplotlib.figure.Figure(
+        figsize=(1 + 3 * columns, 0.9 + 2.5 * lines), layout="constrained"
+    )
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (title, values) in zip(axes.flat, panels.items(), strict=False):
+        order = np.argsort(values[by])
+        for label, each in values.items():
+            y = np.where(each > 0, each, np.nan)[order]
+            style = {"color": "black"} if label == by else {"marker": ".", "linestyle": "none"}
+            axis.plot(y, label=label, markersize=2.5, **style)
+        axis.set(yscale="log")
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="y", alpha=0.3)
+    figure.supxlabel(f"images, sorted by {by}")
+    figure.supylabel(ylabel)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    _save(figure, path)
+
+
+def stacked(
+    path: Path,
+    x: Sequence[float],
+    panels: Mapping[str, Mapping[str, Sequence[float | None]]],
+    xlabel: str,
+) -> None:
+    """Draws panels above each other on one logarithmic x axis.
+
+    Args:
+      path: of the PNG.
+      x: (N,) positive values.
+      panels: label of the y axis -> label of a line -> (N,) values, None where there is none.
+      xlabel: of the x axis.
+    """
+    figure = matplotlib.figure.Figure(figsize=(6.5, 1 + 2.4 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    order = np.argsort(x)
+    for axis, (ylabel, lines) in zip(axes, panels.items(), strict=True):
+        for label, y in lines.items():
+            axis.plot(np.array(x)[order], np.array(y, float)[order], "o-", label=label)
+        axis.set(xscale="log", ylabel=ylabel)
+        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
+        axis.grid(alpha=0.3)
+        axis.legend()
+    axes[-1].set_xticks(x, [f"{value:.3g}" for value in x], minor=False)
+    axes[-1].set_xticks([], minor=True)
+    axes[-1].set_xlabel(xlabel)
+    _save(figure, path)

@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxadv import lipschitz
 from jaxadv.datasets import Dataset
 from jaxadv.models import Network, Params, autoencoder
+
+GRAM_ITERATIONS = 5  # in training: norms are at most n^(1/64) too large, mostly much less
 
 Progress = Callable[[float], None]  # told the fraction of the work that is done
 
@@ -34,6 +37,20 @@ class Supervised:
 
 
 @dataclasses.dataclass(frozen=True)
+class Controlled:
+    """As `supervised`, with the layers' operator norms ‖W‖ under control (sec. 4.3).
+
+    Adds `strength` · Σ ‖W‖² to the loss; and after each step, layers whose ‖W‖ exceeds `limit` are
+    scaled down to it (a radial projection onto the norm ball). The norms are upper bounds by Gram
+    iteration.
+    """
+
+    supervised: Supervised
+    strength: float = 0.0
+    limit: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class SparseAutoencoder:
     """A sparse autoencoder on the images alone, then softmax on its codes, which stay as they are.
 
@@ -49,7 +66,7 @@ class SparseAutoencoder:
     softmax: Supervised
 
 
-Recipe = Supervised | SparseAutoencoder
+Recipe = Supervised | Controlled | SparseAutoencoder
 
 
 def train(
@@ -73,18 +90,26 @@ def train(
     """
     if isinstance(recipe, SparseAutoencoder):
         return _train_on_features(network, dataset, recipe, key, progress)
+    if isinstance(recipe, Controlled):
+        return _train_classifier(network, dataset, recipe.supervised, key, progress, recipe)
     return _train_classifier(network, dataset, recipe, key, progress)
 
 
-def _train_classifier(network, dataset, recipe, key, progress):
+def _train_classifier(network, dataset, recipe, key, progress, control=None):
     """All layers together."""
     if len(recipe.decay) != len(network.layers):
         raise ValueError(
             f"one weight decay per layer: got {len(recipe.decay)} for {len(network.layers)} layers"
         )
     loss = functools.partial(_classifier_loss, network, recipe.decay)
+    project = None
+    if control and control.strength:
+        loss = functools.partial(_controlled_loss, network, control.strength, loss)
+    if control and control.limit is not None:
+        project = functools.partial(_within_norm_balls, network, control.limit)
     params = network.init(jax.random.fold_in(key, 0))
-    return fit(loss, params, tuple(dataset), recipe.schedule, jax.random.fold_in(key, 1), progress)
+    key = jax.random.fold_in(key, 1)
+    return fit(loss, params, tuple(dataset), recipe.schedule, key, progress, project)
 
 
 def _train_on_features(network, dataset, recipe, key, progress):
@@ -118,6 +143,7 @@ def fit(
     schedule: Schedule,
     key: jax.Array,
     progress: Progress | None = None,
+    project: Callable[[Params], Params] | None = None,
 ) -> Params:
     """Minimises loss(params, *minibatch) over shuffled minibatches of `data`.
 
@@ -128,6 +154,7 @@ def fit(
       schedule: Adam's.
       key: the epochs' permutations are drawn from it, folded by the epoch's index.
       progress: called after each epoch with the fraction done.
+      project: applied to the parameters after each step.
     """
     size = len(data[0])
     batch_size = min(schedule.batch_size, size)
@@ -150,7 +177,8 @@ def fit(
             params, state = carry
             grads = jax.grad(loss)(params, *(array[indices] for array in data))
             updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), None
+            params = optax.apply_updates(params, updates)
+            return (project(params) if project else params, state), None
 
         return jax.lax.scan(step, carry, batches)[0]
 
@@ -187,6 +215,21 @@ def _classifier_loss(network, decay, params, images, labels):
     for layer, strength in zip(network.layers, decay, strict=True):
         loss += 0.5 * strength * optax.tree.norm(params[layer.name], squared=True)
     return loss
+
+
+def _controlled_loss(network, strength, loss, params, images, labels):
+    bounds = lipschitz.layer_bounds(network, params, "gram", GRAM_ITERATIONS)
+    return loss(params, images, labels) + strength * sum(bound.norm**2 for bound in bounds)
+
+
+def _within_norm_balls(network, limit, params):
+    """Scales down the kernels of layers whose norm exceeds the limit."""
+    params = dict(params)
+    for bound in lipschitz.layer_bounds(network, params, "gram", GRAM_ITERATIONS):
+        layer = params[bound.name]
+        scale = jnp.minimum(1, limit / bound.norm)
+        params[bound.name] = layer | {"kernel": layer["kernel"] * scale}
+    return params
 
 
 def _autoencoder_loss(network, recipe, params, images):

@@ -18,7 +18,7 @@ from jaxadv.attacks.sampling import wrong_targets
 class Config(experiment.Settings):
     """Settings of the experiment."""
 
-    models: tuple[str, ...] = (*paper.TABLE_1, "LeNet-5")
+    models: experiment.Names = (*paper.TABLE_1, "LeNet-5")
     out: Path = Path("results/transfer_table")
     images: int = 2000
     """Number of training images to attack, from the first on."""

@@ -19,9 +19,7 @@ from jaxadv import activations, command, datasets, experiment, report, units_rep
 class Config(experiment.Settings):
     """Settings of the experiment."""
 
-    models: Annotated[tuple[str, ...], command.alias("--model")] = (
-        *("FC100-100-10", "AE400-10", "LeNet-5"),
-    )
+    models: experiment.Names = ("FC100-100-10", "AE400-10", "LeNet-5")
     """Networks by name, trained where need be; or your own, as module:function that returns
     (Network, params)."""
     out: Path = Path("results/units")
@@ -89,9 +87,7 @@ def _check_layers(config):
     """That the networks have layers, and each name is that of a layer of one of them."""
     known = []
     for name in config.models:
-        network = zoo.imported(name)[0] if ":" in name else zoo.ZOO[name].network
-        if isinstance(network, zoo.LogitsOnly):
-            raise ValueError(f"{name} must return (Network, params), got no layers but logits_fn")
+        network = zoo.with_layers(name)
         if not config.layers and not activations.layer_names(network):
             raise ValueError(
                 f"{name} has no layers but the logits: name them, --layer {network.layers[0].name}"

@@ -120,6 +120,19 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
     return network, params
 
 
+def with_layers(name: str) -> Network:
+    """The network of a name, not trained, for what looks into layers.
+
+    Raises:
+      ValueError: unknown name, or a user's own of which only the logits are known.
+    """
+    check_names([name])
+    network = imported(name)[0] if ":" in name else ZOO[name].network
+    if isinstance(network, LogitsOnly):
+        raise ValueError(f"{name} must return (Network, params), got no layers but logits_fn")
+    return network
+
+
 def load(
     name: str,
     splits: dict[str, Dataset],
@@ -146,7 +159,20 @@ def load(
     if ":" in name:
         network, params = imported(name)
         return Model(name, network, params, *_errors(network, params, splits))
-    network, recipe = ZOO[name]
+    return trained(name, *ZOO[name], splits, seed, cache_dir, retrain, progress)
+
+
+def trained(
+    name: str,
+    network: Network,
+    recipe: Recipe,
+    splits: dict[str, Dataset],
+    seed: int,
+    cache_dir: str | os.PathLike,
+    retrain: bool = False,
+    progress: Progress | None = None,
+) -> Model:
+    """As `load`, for a network and a recipe of any kind."""
     run = {
         "model": name,
         "network": repr(network),

@@ -10,9 +10,12 @@ import jaxadv
 ROOT = Path(jaxadv.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 LAYERS = (
-    *("paper", "cache", "models", "datasets", "solvers", "attacks", "training", "zoo"),
-    *("transfer", "robustness", "activations", "perturbations", "report", "command", "experiment"),
-    *("transfer_report", "transfer_table", "cross_training", "units_report", "units", "density"),
+    *("paper", "cache", "models", "alexnet", "weights", "spectral", "lipschitz", "datasets"),
+    *("solvers", "attacks", "training", "zoo"),
+    *("transfer", "robustness", "activations", "perturbations", "lower_bounds"),
+    *("report", "command", "experiment", "transfer_report", "units_report"),
+    *("transfer_table", "cross_training", "units", "density"),
+    *("stability", "certificates", "control"),
 )
 
 
@@ -32,7 +35,7 @@ def imports(path):
     "package, importers",
     [
         ("tensorflow_datasets", {"datasets.py"}),
-        ("flax", {"models.py", "zoo.py"}),
+        ("flax", {"models.py", "alexnet.py", "zoo.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"command.py"}),
         ("rich", {"command.py", "report.py"}),

@@ -1,0 +1,294 @@
+"""Lower bounds: closed forms, random images, attacks, sampled Jacobians and auto_LiRPA."""
+
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxadv
+from jaxadv import lower_bounds
+from jaxadv.models import FullyConnected, Network, lenet, mlp
+from jaxadv.zoo import LogitsOnly
+
+SHAPE, PIXELS, CLASSES = (3, 4, 1), 12, 4
+ACTIVATIONS = {"sigmoid": nn.sigmoid, "tanh": nn.tanh, "relu": nn.relu}
+RNG = np.random.default_rng(0)
+IMAGES = RNG.choice([0, 0, 1, 0.3, 0.7], size=(6, *SHAPE)).astype("float32")
+each_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
+
+
+@functools.cache
+def small(activation):
+    """(network, params) with two hidden layers, large random weights, and no favourite class."""
+    function = ACTIVATIONS[activation]
+    network = Network(
+        (
+            FullyConnected(9, function, kernel_gain=3, name="first"),
+            FullyConnected(8, function, kernel_gain=3, name="second"),
+            FullyConnected(CLASSES, name="last"),
+        ),
+        SHAPE,
+    )
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(1)))
+    params["last"]["bias"] = -np.mean(network.logits(params, IMAGES), axis=0)
+    return network, params
+
+
+@functools.cache
+def bounds(activation):
+    """All methods' (B, k) bounds on the small network, by name."""
+    network = lower_bounds.mlp(*small(activation))
+    return {
+        "product": lower_bounds.from_lipschitz(
+            network, IMAGES, lower_bounds.pair_products(network)
+        ),
+        "ECLipsE": lower_bounds.from_lipschitz(network, IMAGES, lower_bounds.eclipse_fast(network)),
+        "ball": lower_bounds.crown(network, IMAGES, box=False),
+        "box": lower_bounds.crown(network, IMAGES),
+    }
+
+
+@functools.cache
+def linear():
+    network = mlp(classes=CLASSES, input_shape=SHAPE)
+    params = {
+        "softmax": {
+            "kernel": RNG.normal(size=(PIXELS, CLASSES)).astype("float32"),
+            "bias": RNG.normal(size=CLASSES).astype("float32"),
+        }
+    }
+    return network, params
+
+
+def pairs(params):
+    """(B,) classes, (B, k) gaps to the other logits and (B, k, n) their gradients, in float64."""
+    kernel, bias = (np.float64(params["softmax"][name]) for name in ("kernel", "bias"))
+    logits = IMAGES.reshape(-1, PIXELS) @ kernel + bias
+    label = logits.argmax(axis=1)
+    gaps = logits.max(axis=1)[:, None] - logits
+    return label, gaps, kernel.T[label][:, None] - kernel.T
+
+
+def test_linear_network_without_box_has_closed_form():
+    label, gaps, rows = pairs(linear()[1])
+    norms = np.linalg.norm(rows, axis=2)
+    expected = gaps / np.where(norms, norms, 1) / math.sqrt(PIXELS)
+    network = lower_bounds.mlp(*linear())
+    ball = lower_bounds.crown(network, IMAGES, box=False)
+    np.testing.assert_allclose(ball, expected, rtol=1e-6)
+    product, eclipse = lower_bounds.pair_products(network), lower_bounds.eclipse_fast(network)
+    np.testing.assert_allclose(product[label], norms)
+    np.testing.assert_allclose(eclipse, product)
+    through_any_class = lower_bounds.from_lipschitz(network, IMAGES, product)
+    assert (through_any_class >= ball * (1 - 1e-6)).all()
+    nearest = np.sort(ball, axis=1)[:, 1]  # after 0, for the class itself
+    np.testing.assert_allclose(np.sort(through_any_class, axis=1)[:, 1], nearest, rtol=1e-6)
+
+
+def test_linear_network_in_box_is_quadratic_program():
+    _, gaps, rows = pairs(linear()[1])
+    found = lower_bounds.crown(lower_bounds.mlp(*linear()), IMAGES)
+    for image, gap, row, bound in zip(IMAGES.reshape(-1, PIXELS), gaps, rows, found, strict=True):
+        for target in np.flatnonzero(gap):
+            reachable = (
+                gap[target] < np.where(row > 0, row * image, row * (image - 1))[target].sum()
+            )
+            if not reachable:
+                assert bound[target] == pytest.approx(1)
+                continue
+            program = scipy.optimize.minimize(
+                lambda r: r @ r,
+                np.zeros(PIXELS),
+                jac=lambda r: 2 * r,
+                bounds=list(zip(-image, 1 - image, strict=True)),
+                constraints=scipy.optimize.LinearConstraint(
+                    row[target], -gap[target], -gap[target]
+                ),
+                method="SLSQP",
+                options={"ftol": 1e-14},
+            )
+            assert bound[target] == pytest.approx(math.sqrt(program.fun / PIXELS), rel=1e-5)
+
+
+@each_activation
+def test_no_image_in_the_ball_reaches_the_target(activation):
+    network, params = small(activation)
+    for name, bound in bounds(activation).items():
+        for x, radii in zip(IMAGES, bound * math.sqrt(PIXELS), strict=True):
+            for target in np.flatnonzero(radii):
+                r = RNG.normal(size=(2000, PIXELS))
+                r *= radii[target] / np.linalg.norm(r, axis=1, keepdims=True)
+                moved = np.float32(x + r.reshape(-1, *SHAPE))
+                if name == "box":
+                    moved = moved.clip(0, 1)
+                classes = np.argmax(network.logits(params, moved), axis=1)
+                assert (classes != target).all(), name
+
+
+@each_activation
+def test_no_attack_finds_less(activation):
+    network, params = small(activation)
+    found = jaxadv.all_targets(network.logits, params, IMAGES)
+    assert found.success.mean() > 0.7
+    upper = np.where(found.success, found.distortion, np.inf)
+    for bound in bounds(activation).values():
+        assert (bound <= upper * (1 + 1e-6)).all()
+        assert (bound[np.arange(len(bound)), found.distortion.argmin(axis=1)] == 0).all()
+    tightest = bounds(activation)["box"][upper < np.inf] / upper[upper < np.inf].clip(1e-9)
+    assert np.median(tightest) > 0.2
+
+
+@each_activation
+def test_methods_are_ordered(activation):
+    each = bounds(activation)
+    others = each["box"] > 0
+    product, eclipse, ball, box = (bound[others] for bound in each.values())
+    assert (product <= eclipse * (1 + 1e-6)).all()
+    # Not by any theorem: of narrower bounds, the slopes chosen may be the worse ones.
+    assert (eclipse < ball).all()
+    assert np.median(ball / box) < 0.95
+
+
+@each_activation
+def test_lipschitz_constants_are_above_sampled_jacobians(activation):
+    network, params = small(activation)
+    images = RNG.normal(0.5, 1, size=(300, *SHAPE)).astype("float32")
+    jacobian = jax.vmap(jax.jacobian(lambda x: network.logits(params, x[None])[0]))(images)
+    rows = np.asarray(jacobian).reshape(len(images), CLASSES, PIXELS)
+    sampled = np.linalg.norm(rows[:, :, None] - rows[:, None], axis=3).max(axis=0)
+    mlp_ = lower_bounds.mlp(network, params)
+    product, eclipse = lower_bounds.pair_products(mlp_), lower_bounds.eclipse_fast(mlp_)
+    assert (sampled <= eclipse * (1 + 1e-5)).all()
+    assert (eclipse <= product * (1 + 1e-9)).all()
+    assert eclipse.max() < 0.95 * product.max()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gaps_to_lines(activation, low, width, slopes=None):
+    """Largest (line below − activation) and (activation − line above) on a grid."""
+    low, high = jnp.array([low]), jnp.array([low + width])
+    chosen = lower_bounds.ACTIVATIONS[activation]
+    if slopes is not None:
+        chosen = chosen._replace(slopes=lambda *_: tuple(slopes))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(lower_bounds.ACTIVATIONS, activation, chosen)
+        lower, upper = lower_bounds._lines(activation, low, high)
+    z = jnp.linspace(low, high, 1001)
+    below = lower.slope * z + lower.intercept - activation(z)
+    above = activation(z) - upper.slope * z - upper.intercept
+    return jnp.array([below.max(), above.max()])
+
+
+intervals = {"low": st.floats(-30, 30), "width": st.floats(0, 40)}
+
+
+@each_activation
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(**intervals)
+def test_lines_bound_the_activation(activation, low, width):
+    with jax.enable_x64(True):
+        gaps = np.asarray(gaps_to_lines(ACTIVATIONS[activation], low, width))
+    assert -1e-3 < gaps.min() and gaps.max() < 1e-12  # they touch it, but for the grid
+
+
+@each_activation
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(**intervals, slopes=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_lines_are_bounds_for_any_slopes(activation, low, width, slopes):
+    with jax.enable_x64(True):
+        gaps = np.asarray(
+            gaps_to_lines(ACTIVATIONS[activation], low, width, jnp.array(slopes)[:, None])
+        )
+    assert gaps.max() < 1e-12
+
+
+def test_smallest_value_in_ball_and_box():
+    rows, x = RNG.normal(size=(5, PIXELS)), np.float64(IMAGES[0]).ravel()
+    r = RNG.normal(size=(20000, PIXELS))
+    r *= RNG.uniform(0.5, 1, (len(r), 1)) / np.linalg.norm(r, axis=1, keepdims=True)
+    r = np.clip(x + r, 0, 1) - x
+    with jax.enable_x64(True):
+        bound = np.asarray(lower_bounds._smallest(rows, (x, 1 - x), 1.0))
+        free = (np.full(PIXELS, np.inf),) * 2
+        ball = np.asarray(lower_bounds._smallest(rows, free, 1.0))
+    np.testing.assert_allclose(ball, -np.linalg.norm(rows, axis=1))
+    assert (ball <= bound).all() and (bound <= (rows @ r.T).min(axis=1)).all()
+    assert np.median(bound / ball) < 0.9
+
+
+def test_more_balls_prove_more():
+    network = lower_bounds.mlp(*small("tanh"))
+    few, many = (lower_bounds.crown(network, IMAGES, balls=balls) for balls in (3, 80))
+    assert few.mean() < bounds("tanh")["box"].mean() < many.mean()
+    assert (many >= bounds("tanh")["box"] * 0.999).all()
+
+
+def test_bounds_do_not_depend_on_the_company():
+    network = lower_bounds.mlp(*small("relu"))
+    many = np.concatenate([IMAGES] * 4)
+    np.testing.assert_array_equal(
+        lower_bounds.crown(network, many), np.concatenate([bounds("relu")["box"]] * 4)
+    )
+
+
+def test_float64_is_left_off():
+    bounds("sigmoid")
+    assert jnp.ones(1).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    "network, message",
+    [
+        (lenet(), "lower bounds need FullyConnected layers, got Convolution"),
+        (LogitsOnly(lambda params, x: x, "source"), "FullyConnected layers, got LogitsOnly"),
+        (Network((FullyConnected(3, nn.gelu), FullyConnected(3))), "need sigmoid, tanh or ReLU"),
+        (Network((FullyConnected(3, nn.sigmoid),)), "nothing after the last"),
+    ],
+)
+def test_other_networks_are_refused(network, message):
+    with pytest.raises(ValueError, match=message):
+        lower_bounds.mlp(network, {})
+
+
+@each_activation
+def test_as_tight_as_auto_lirpa(activation):
+    """On ReLU, their slopes are ours; on the others, ours are those of closer tangents."""
+    lirpa = pytest.importorskip("auto_LiRPA", exc_type=ImportError)
+    torch = pytest.importorskip("torch")
+    network, params = small(activation)
+    modules = []
+    for layer in network.layers:
+        weights, bias = (np.float64(params[layer.name][name]) for name in ("kernel", "bias"))
+        modules.append(torch.nn.Linear(*weights.shape).double())
+        modules[-1].load_state_dict({"weight": torch.tensor(weights.T), "bias": torch.tensor(bias)})
+        modules.append(
+            {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}.get(activation, torch.nn.Sigmoid)()
+        )
+    x = torch.tensor(np.float64(IMAGES).reshape(-1, PIXELS))
+    bounded = lirpa.BoundedModule(torch.nn.Sequential(*modules[:-1]), x[:1])
+
+    def certified(image, rows, radius):
+        ball = lirpa.PerturbationLpNorm(norm=2, eps=radius)
+        inputs = (lirpa.BoundedTensor(image[None], ball),)
+        bound, _ = bounded.compute_bounds(x=inputs, C=rows, method="backward", bound_upper=False)
+        return bound.item() > 0
+
+    labels = np.asarray(network.logits(params, IMAGES)).argmax(axis=1)
+    ours = lower_bounds.crown(lower_bounds.mlp(network, params), IMAGES, box=False, balls=60)
+    larger, smaller = [], []
+    for image, label, bound in zip(x, labels, ours * math.sqrt(PIXELS), strict=True):
+        for target in np.flatnonzero(bound):
+            rows = torch.zeros(1, 1, CLASSES).double()
+            rows[0, 0, label], rows[0, 0, target] = 1, -1
+            larger.append(certified(image, rows, 1.01 * bound[target]))
+            smaller.append(certified(image, rows, 0.99 * bound[target]))
+    assert np.mean(larger) < 0.1  # not 0: slopes that suit a ball may suit a larger one better
+    if activation == "relu":
+        assert np.all(smaller)
