@@ -9,8 +9,6 @@ import pytest
 from jaxadv import alexnet
 from jaxadv.alexnet import PaddedConvolution, Standardise, local_response
 
-RNG = np.random.default_rng(0)
-
 
 def numpy_convolution(h, kernel, bias, stride, padding, groups):
     h = np.pad(h, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
@@ -42,9 +40,10 @@ def numpy_pool(h, window, stride):
     ],
 )
 def test_padded_convolution(settings):
-    h = 30 * RNG.normal(size=(2, 19, 17, 4)).astype("float32")
-    kernel = RNG.normal(size=(5, 5, 4 // settings["groups"], 6)).astype("float32")
-    bias = RNG.normal(size=6).astype("float32")
+    rng = np.random.default_rng(0)
+    h = 30 * rng.normal(size=(2, 19, 17, 4)).astype("float32")
+    kernel = rng.normal(size=(5, 5, 4 // settings["groups"], 6)).astype("float32")
+    bias = rng.normal(size=6).astype("float32")
     layer = PaddedConvolution(6, 5, **settings, pool_stride=2, name="conv")
     found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, h)
     arguments = [settings[name] for name in ("stride", "padding", "groups")]
@@ -57,13 +56,15 @@ def test_padded_convolution(settings):
 
 
 def test_local_response():
-    h = 100 * RNG.normal(size=(2, 3, 3, 7)).astype("float32")
+    rng = np.random.default_rng(0)
+    h = 100 * rng.normal(size=(2, 3, 3, 7)).astype("float32")
     np.testing.assert_allclose(local_response(h), numpy_response(h.astype(float)), rtol=1e-5)
 
 
 def test_standardise():
+    rng = np.random.default_rng(0)
     layer = Standardise((0.25, 0.5), (0.5, 2.0), name="standardise")
-    h = RNG.uniform(size=(2, 3, 3, 2)).astype("float32")
+    h = rng.uniform(size=(2, 3, 3, 2)).astype("float32")
     found = layer.apply({"params": {}}, h)
     np.testing.assert_allclose(found, (h - [0.25, 0.5]) / [0.5, 2.0], rtol=1e-5, atol=1e-6)
 
@@ -109,11 +110,11 @@ def state_dict(classes=3):
         "classifier.4": (4096, 4096),
         "classifier.6": (classes, 4096),
     }
-    arrays = {}
+    rng, arrays = np.random.default_rng(0), {}
     for name, shape in shapes.items():
         scale = np.sqrt(2 / np.prod(shape[1:]))
-        arrays[f"{name}.weight"] = scale * RNG.standard_normal(shape, dtype="float32")
-        arrays[f"{name}.bias"] = 0.1 * RNG.standard_normal(shape[0], dtype="float32")
+        arrays[f"{name}.weight"] = scale * rng.standard_normal(shape, dtype="float32")
+        arrays[f"{name}.bias"] = 0.1 * rng.standard_normal(shape[0], dtype="float32")
     return arrays
 
 
@@ -123,8 +124,9 @@ SMALL = {name: np.broadcast_to(np.float32(0), array.shape) for name, array in st
 @pytest.mark.slow
 def test_torchvision_logits_equal_numpy():
     """In torch's layout: channels first, flattened as (channels, height, width)."""
+    rng = np.random.default_rng(0)
     arrays = state_dict()
-    x = RNG.uniform(size=(1, 224, 224, 3)).astype("float32")
+    x = rng.uniform(size=(1, 224, 224, 3)).astype("float32")
     network = alexnet.torchvision_alexnet(3)
     found = network.logits(alexnet.from_torchvision(arrays), x)
 

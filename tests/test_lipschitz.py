@@ -10,8 +10,6 @@ from jaxadv import lipschitz
 from jaxadv.alexnet import PaddedConvolution, Standardise, local_response
 from jaxadv.models import Convolution, FullyConnected, Network, mlp
 
-RNG = np.random.default_rng(0)
-
 
 def networks():
     yield mlp(6, 5, classes=3, input_shape=(4, 4, 1))
@@ -39,9 +37,10 @@ def networks():
 @pytest.mark.parametrize("network", [*networks()], ids=["fc", "cnn", "alexnet's layers"])
 @pytest.mark.parametrize("method", ["exact", "gram"])
 def test_bounds_are_above_all_jacobians(network, method):
+    rng = np.random.default_rng(0)
     params = network.init(jax.random.key(1))
     constants = [bound.product for bound in lipschitz.layer_bounds(network, params, method)]
-    h = RNG.uniform(size=(6, *network.input_shape)).astype("float32")
+    h = rng.uniform(size=(6, *network.input_shape)).astype("float32")
     largest = []
     for index, constant in enumerate(constants):
 
@@ -58,9 +57,10 @@ def test_bounds_are_above_all_jacobians(network, method):
 
 
 def test_pairs_of_images_keep_to_the_bound():
+    rng = np.random.default_rng(0)
     network = next(networks())
     params = network.init(jax.random.key(2))
-    x, y = RNG.uniform(size=(2, 500, 4, 4, 1)).astype("float32")
+    x, y = rng.uniform(size=(2, 500, 4, 4, 1)).astype("float32")
     moved = np.linalg.norm(network.logits(params, x) - network.logits(params, y), axis=1)
     distance = np.linalg.norm((x - y).reshape(500, -1), axis=1)
     assert (moved / distance).max() <= lipschitz.lipschitz_bound(network, params)
@@ -85,12 +85,13 @@ def test_pooling_constant_is_attained(window, stride, constant):
 
 @pytest.mark.parametrize("gamma", [0.5, 0.75, 1.0])
 def test_contrast_normalisation(gamma):
+    rng = np.random.default_rng(0)
     epsilon = 0.3
 
     def normalise(h):
         return h / (epsilon + jnp.sum(h**2)) ** gamma
 
-    points = RNG.normal(size=(300, 4)) * np.geomspace(1e-3, 10, 300)[:, None]
+    points = rng.normal(size=(300, 4)) * np.geomspace(1e-3, 10, 300)[:, None]
     norms = np.linalg.norm(jax.vmap(jax.jacobian(normalise))(points), 2, (1, 2))
     constant = lipschitz.contrast_constant(epsilon, gamma)
     assert 0.99 * constant < norms.max() <= constant * (1 + 1e-5)
@@ -103,18 +104,20 @@ def test_bad_contrast_normalisation(epsilon, gamma):
 
 
 def test_local_response():
-    points = RNG.normal(size=(300, 9)) * np.geomspace(1, 1e3, 300)[:, None]
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(300, 9)) * np.geomspace(1, 1e3, 300)[:, None]
     respond = jax.vmap(jax.jacobian(lambda h: local_response(h[None, None, None])[0, 0, 0]))
     assert np.linalg.norm(respond(points), 2, (1, 2)).max() <= lipschitz.local_response_constant()
 
 
 def test_differentiable():
+    rng = np.random.default_rng(0)
     network = mlp(5, classes=3, input_shape=(2, 2, 1))
     params = network.init(jax.random.key(0))
     for method in ("exact", "gram"):
         bound = jax.jit(lambda p, method=method: lipschitz.lipschitz_bound(network, p, method))
         gradient = jax.grad(bound)(params)["hidden1"]["kernel"]
-        direction = RNG.normal(size=gradient.shape).astype("float32")
+        direction = rng.normal(size=gradient.shape).astype("float32")
 
         def moved(step, direction=direction, bound=bound):
             kernel = params["hidden1"]["kernel"] + step * direction

@@ -57,11 +57,12 @@ def bounds(activation):
 
 @functools.cache
 def linear():
+    rng = np.random.default_rng(1)
     network = mlp(classes=CLASSES, input_shape=SHAPE)
     params = {
         "softmax": {
-            "kernel": RNG.normal(size=(PIXELS, CLASSES)).astype("float32"),
-            "bias": RNG.normal(size=CLASSES).astype("float32"),
+            "kernel": rng.normal(size=(PIXELS, CLASSES)).astype("float32"),
+            "bias": rng.normal(size=CLASSES).astype("float32"),
         }
     }
     return network, params
@@ -119,11 +120,12 @@ def test_linear_network_in_box_is_quadratic_program():
 
 @each_activation
 def test_no_image_in_the_ball_reaches_the_target(activation):
+    rng = np.random.default_rng(0)
     network, params = small(activation)
     for name, bound in bounds(activation).items():
         for x, radii in zip(IMAGES, bound * math.sqrt(PIXELS), strict=True):
             for target in np.flatnonzero(radii):
-                r = RNG.normal(size=(2000, PIXELS))
+                r = rng.normal(size=(2000, PIXELS))
                 r *= radii[target] / np.linalg.norm(r, axis=1, keepdims=True)
                 moved = np.float32(x + r.reshape(-1, *SHAPE))
                 if name == "box":
@@ -158,8 +160,9 @@ def test_methods_are_ordered(activation):
 
 @each_activation
 def test_lipschitz_constants_are_above_sampled_jacobians(activation):
+    rng = np.random.default_rng(0)
     network, params = small(activation)
-    images = RNG.normal(0.5, 1, size=(300, *SHAPE)).astype("float32")
+    images = rng.normal(0.5, 1, size=(300, *SHAPE)).astype("float32")
     jacobian = jax.vmap(jax.jacobian(lambda x: network.logits(params, x[None])[0]))(images)
     rows = np.asarray(jacobian).reshape(len(images), CLASSES, PIXELS)
     sampled = np.linalg.norm(rows[:, :, None] - rows[:, None], axis=3).max(axis=0)
@@ -210,9 +213,10 @@ def test_lines_are_bounds_for_any_slopes(activation, low, width, slopes):
 
 
 def test_smallest_value_in_ball_and_box():
-    rows, x = RNG.normal(size=(5, PIXELS)), np.float64(IMAGES[0]).ravel()
-    r = RNG.normal(size=(20000, PIXELS))
-    r *= RNG.uniform(0.5, 1, (len(r), 1)) / np.linalg.norm(r, axis=1, keepdims=True)
+    rng = np.random.default_rng(0)
+    rows, x = rng.normal(size=(5, PIXELS)), np.float64(IMAGES[0]).ravel()
+    r = rng.normal(size=(20000, PIXELS))
+    r *= rng.uniform(0.5, 1, (len(r), 1)) / np.linalg.norm(r, axis=1, keepdims=True)
     r = np.clip(x + r, 0, 1) - x
     with jax.enable_x64(True):
         bound = np.asarray(lower_bounds._smallest(rows, (x, 1 - x), 1.0))
