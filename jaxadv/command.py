@@ -7,6 +7,8 @@ import os
 import sys
 import tempfile
 import tomllib
+import types
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,35 +73,39 @@ def from_toml(default: Config, path: Path) -> Config:
 
 
 def _replaced(default, values, where):
-    fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+    expected = typing.get_type_hints(type(default))
     new = {}
     for key, value in values.items():
-        if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
+        if key not in expected:
+            close = difflib.get_close_matches(key, expected, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"unknown key {key!r} in {where}, expected one of {list(fields)}{hint}"
+                f"unknown key {key!r} in {where}, expected one of {list(expected)}{hint}"
             )
-        old = fields[key]
-        if dataclasses.is_dataclass(old):
+        if dataclasses.is_dataclass(expected[key]):
             if not isinstance(value, dict):
                 raise ValueError(f"{key!r} in {where} must be a table, got {value!r}")
-            new[key] = _replaced(old, value, f"[{key}] of {where}")
+            new[key] = _replaced(getattr(default, key), value, f"[{key}] of {where}")
         else:
-            new[key] = _converted(key, value, old, where)
+            new[key] = _converted(key, value, expected[key], where)
     return dataclasses.replace(default, **new)
 
 
-def _converted(key, value, old, where):
-    """The TOML value in the type of the default; int passes for float, and list for tuple."""
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(_converted(key, item, old[0], where) if old else item for item in value)
-    if isinstance(old, Path) and isinstance(value, str):
-        return Path(value)
-    if isinstance(old, float) and type(value) is int:
-        return float(value)
-    if old is not None and type(value) is not type(old):
-        raise ValueError(f"{key!r} in {where} must be of type {type(old).__name__}, got {value!r}")
+def _converted(key, value, expected, where):
+    """The value in the type expected; int passes for float, str for Path, and list for tuple."""
+    origin, arguments = typing.get_origin(expected) or expected, typing.get_args(expected)
+    if origin is types.UnionType:  # with None, which TOML does not have
+        return _converted(key, value, arguments[0], where)
+    if origin is typing.Literal and value not in arguments:
+        raise ValueError(f"{key!r} in {where} must be one of {arguments}, got {value!r}")
+    if origin is typing.Literal:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_converted(key, item, arguments[0], where) for item in value)
+    if (origin, type(value)) in ((Path, str), (float, int)):
+        return origin(value)
+    if type(value) is not origin:
+        raise ValueError(f"{key!r} in {where} must be of type {origin.__name__}, got {value!r}")
     return value
 
 

@@ -61,6 +61,11 @@ def test_toml_comes_before_defaults(toml):
     assert [type(value) for value in (*found.noise, found.attack.tol)] == [float] * 3
 
 
+def test_toml_gives_settings_that_have_no_default(toml):
+    found = command.from_toml(Config(), Path(toml("data_dir = 'd'\n[attack]\nbatch_size = 8")))
+    assert found == Config(data_dir=Path("d"), attack=AttackOptions(batch_size=8))
+
+
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
 @pytest.mark.parametrize(
     "options, changes",
@@ -93,6 +98,10 @@ BAD_TOML = {
     "models = 'FC10(1)'": r"'models' in .* must be .*, got 'FC10\(1\)'",
     "noise = ['loud']": "'noise' in .* must be of type float, got 'loud'",
     "out = 3": "'out' in .* must be .*, got 3",
+    "data_dir = 3": "'data_dir' in .* must be of type Path, got 3",
+    "dataset = 'imagenet'": r"'dataset' in .* must be one of \('mnist', .*\), got 'imagenet'",
+    "[attack]\nbatch_size = 'large'": "'batch_size' in .* must be of type int, got 'large'",
+    "[attack]\ntemperature = true": "'temperature' in .* must be of type float, got True",
     "attack = 3": "'attack' in .*settings.toml must be a table, got 3",
     "[attack]\nc_steps = 0": "c_steps must be at least 1, got 0",
     "images = many": "settings.toml is not valid TOML: .*line 1",
