@@ -156,10 +156,13 @@ def from_torchvision(arrays: dict[str, np.ndarray]) -> Params:
 
 
 def _classes(arrays):
-    return len(_array(arrays, "classifier.6.bias"))
+    return _array(arrays, "classifier.6.bias").size
 
 
 def _array(arrays, name):
     if name not in arrays:
         raise ValueError(f"no array {name!r}, expected torchvision's AlexNet, got {list(arrays)}")
-    return np.asarray(arrays[name], np.float32)
+    array = np.asarray(arrays[name], np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return array

@@ -88,7 +88,7 @@ def run(config: Config) -> None:
     report.write_text(config.out / "certificates.md", report.markdown(texts))
     report.sorted_values(config.out / "certificates.png", panels, ATTACK, "RMS per pixel")
     command.console.print(*map(report.for_terminal, texts), sep="\n")
-    command.console.print(f"Tables and a picture are in {config.out}/.")
+    command.console.print(f"Tables and picture are in {config.out}/.")
 
 
 def check(config: Config) -> None:
@@ -96,6 +96,8 @@ def check(config: Config) -> None:
     experiment.check(config)
     experiment.check_count("images", config.images, datasets.SPLITS["test"].num_examples)
     experiment.check_sizes("radii", config.radii)
+    if not config.radii:
+        raise ValueError("radii must not be empty")
     check_balls(config.balls)
     for name in config.models:
         try:

@@ -50,11 +50,13 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
         name, _, attached = option.partition("=")
         if name == "--config":
             default = from_toml(default, Path(attached or value))
+    module = sys.modules[config_class.__module__]
     return tyro.cli(
         config_class,
         default=default,
+        prog=f"python -m {module.__spec__.name}" if module.__spec__ else None,
         args=argv,
-        description=sys.modules[config_class.__module__].__doc__,
+        description=module.__doc__,
     )
 
 

@@ -61,11 +61,14 @@ def run(config: Config) -> None:
         upper = certificates.attack(config, models, dataset.images)
     with clock.stage("certificates"):
         lower, _ = certificates.certify(config, models, dataset.images)
+    right = np.all([certificates.classes(m, dataset.images) == dataset.labels for m in models], 0)
+    compared = Dataset(*(array[right] for array in dataset))
     rows = []
     for model in models:
         certificates.verify(model.name, lower[model.name], upper[model.name])
         bounds = {ATTACK: upper[model.name]} | lower[model.name]
-        rows.append(model_figures(model, certificates.nearest(model, dataset, bounds)))
+        bounds = {name: values[right] for name, values in bounds.items()}
+        rows.append(model_figures(model, certificates.nearest(model, compared, bounds)))
     figures = {"images": config.images, "models": rows} | experiment.record(config, clock)
     texts = [table(figures), note(figures)]
     report.write_json(config.out / "control.json", figures)
@@ -84,6 +87,10 @@ def check(config: Config) -> None:
         raise ValueError(f"limits must be positive and finite, got {config.limits}")
     if not config.strengths and not config.limits:
         raise ValueError("strengths and limits must not both be empty")
+    for name in ("strengths", "limits"):
+        values = getattr(config, name)
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} must be there once each, got {values}")
     certificates.check_balls(config.balls)
     for name in config.models:
         lower_bounds.check(zoo.with_layers(name))
@@ -97,7 +104,7 @@ def train(config: Config, splits: dict[str, Dataset]) -> list[zoo.Model]:
     with command.progress_bars() as bars:
         for architecture in config.models:
             network, recipe = zoo.ZOO[architecture]
-            controls = [Controlled(recipe, strength) for strength in config.strengths]
+            controls = [Controlled(recipe, s) if s else recipe for s in config.strengths]
             controls += [Controlled(recipe, limit=limit) for limit in config.limits]
             for control in controls:
                 name = label(architecture, control)
@@ -118,17 +125,17 @@ def train(config: Config, splits: dict[str, Dataset]) -> list[zoo.Model]:
     return models
 
 
-def label(architecture: str, control: Controlled) -> str:
+def label(architecture: str, recipe: Supervised | Controlled) -> str:
     """The name of a network with its control: "FC100-100-10, penalty 0.001"."""
-    if control.limit is not None:
-        return f"{architecture}, limit {control.limit:g}"
-    if control.strength:
-        return f"{architecture}, penalty {control.strength:g}"
-    return architecture
+    if isinstance(recipe, Supervised):
+        return architecture
+    if recipe.limit is not None:
+        return f"{architecture}, limit {recipe.limit:g}"
+    return f"{architecture}, penalty {recipe.strength:g}"
 
 
 def model_figures(model: zoo.Model, bounds: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Errors, Lipschitz bound, and mean distortions of the correctly classified images."""
+    """Errors, Lipschitz bound, and mean distortions of the images compared."""
     found, certified = bounds[ATTACK], bounds[TIGHTEST]
     solved = np.isfinite(found)
     return {
@@ -136,7 +143,7 @@ def model_figures(model: zoo.Model, bounds: dict[str, np.ndarray]) -> dict[str, 
         "train_error": model.train_error,
         "test_error": model.test_error,
         "lipschitz_bound": float(lipschitz.lipschitz_bound(model.network, model.params)),
-        "correct": len(found),
+        "compared": len(found),
         "found": certificates.summary(np.mean, found[solved]),
         "certified": certificates.summary(np.mean, certified[solved]),
     }
@@ -166,9 +173,10 @@ def _decimals(value, digits=4):
 def note(figures: Figures) -> str:
     """What the table was made from, in one line."""
     return (
-        f"First {figures['images']} test images of {figures['dataset']}, those classified"
-        f" correctly, {experiment.on_what(figures)} L is the product of the layers' constants."
-        " Found: by attacks; certified: no image so near has another class (CROWN in the box)."
+        f"First {figures['images']} test images of {figures['dataset']}, those that all networks"
+        f" classify correctly, {experiment.on_what(figures)} L is the product of the layers'"
+        " constants. Found: by attacks; certified: no image so near has another class (CROWN in the"
+        " box)."
     )
 
 

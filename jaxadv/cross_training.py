@@ -31,7 +31,7 @@ class Config(experiment.Settings):
     """Number of test images to attack, from the first on."""
     noise: tuple[float, ...] = (0.06, 0.1)
     """Standard deviations of the Gaussian noise that serves as control."""
-    amplification: float = 0.1
+    amplify_to: float = 0.1
     """Distortion that adversarial examples are amplified to."""
     attack: AttackOptions = AttackOptions.quick()
     """Settings of the attack."""
@@ -74,7 +74,7 @@ def check(config: Config) -> None:
     experiment.check(config, [name.removesuffix(PRIME) for name in config.models])
     experiment.check_count("images", config.images, datasets.SPLITS["test"].num_examples)
     experiment.check_sizes("noise", config.noise)
-    experiment.check_sizes("amplification", [config.amplification])
+    experiment.check_sizes("amplify_to", [config.amplify_to])
 
 
 def in_halves(dataset: Dataset) -> dict[str, Dataset]:
@@ -109,7 +109,7 @@ def attack(config: Config, models: list[zoo.Model], dataset: Dataset) -> transfe
             wrong_targets(dataset.labels, datasets.CLASSES, config.seed),
             options=config.attack,
             noise_stddevs=config.noise,
-            amplifications=[(config.amplification, clip) for clip in (False, True)],
+            amplifications=[(config.amplify_to, clip) for clip in (False, True)],
             seed=config.seed,
             cache_dir=config.cache_dir,
             progress=progress,
@@ -119,7 +119,7 @@ def attack(config: Config, models: list[zoo.Model], dataset: Dataset) -> transfe
 def errors_on_halves(model: zoo.Model, halves: dict[str, Dataset]) -> dict[str, str | float]:
     """The errors of Table 3 on the parts of the training set."""
     errors = [error_rate(model.network.logits, model.params, *half) for half in halves.values()]
-    trained_on = "P2" if model.name.endswith(PRIME) else "–" if ":" in model.name else "P1"
+    trained_on = "–" if ":" in model.name else "P2" if model.name.endswith(PRIME) else "P1"
     return {
         "trained_on": trained_on,
         "part_1_error": errors[0],

@@ -125,7 +125,13 @@ class Clock:
 def record(settings: Settings, clock: Clock) -> dict[str, Any]:
     """What the figures were made from and on, and how long it took, for JSON."""
     seconds = clock.seconds | {"total": sum(clock.seconds.values())}
+    values = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in ("config", "out", "data_dir", "cache_dir", "retrain")
+    }
     return {
+        "settings": values,
         "dataset": settings.dataset,
         "seed": settings.seed,
         "seconds": {stage: round(value, 1) for stage, value in seconds.items()},

@@ -92,7 +92,8 @@ def _activation(layer):
     if layer.activation not in ACTIVATIONS:
         known = [activation.__name__ for activation in ACTIVATIONS]
         raise ValueError(
-            f"activation of {layer.name} must be one of {known}, got {layer.activation}"
+            f"activation of {layer.name} must be one of {known},"
+            f" got {getattr(layer.activation, '__name__', layer.activation)}"
         )
     return ACTIVATIONS[layer.activation]
 

@@ -353,7 +353,7 @@ def sorted_values(
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
     figure = matplotlib.figure.Figure(
-        figsize=(1 + 3 * columns, 0.9 + 2.5 * lines), layout="constrained"
+        figsize=(max(8, 1 + 3 * columns), 0.9 + 2.5 * lines), layout="constrained"
     )
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axis in axes.flat[len(panels) :]:

@@ -5,6 +5,7 @@ product over all layers: an upper bound of ‖f(x) − f(x')‖ / ‖x − x'‖
 """
 
 import dataclasses
+import functools
 import math
 import sys
 from collections.abc import Mapping
@@ -68,7 +69,9 @@ def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     experiment.check(config)
     for name in config.models:
-        zoo.with_layers(name)
+        network = zoo.with_layers(name)
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        jax.eval_shape(functools.partial(lipschitz.lipschitz_bound, network), params)
     if config.weights and config.random:
         raise ValueError("weights and random exclude each other")
     if config.weights and not config.weights.is_file():
@@ -125,13 +128,11 @@ def _papers(model, layer):
 
 def note(config: Config, figures: Figures) -> str:
     """How to read the tables, and what they were made from."""
-    if config.weights or config.random:
-        source = "In brackets: the paper's Table 5."
-    else:
-        source = f"Trained on {config.dataset}. {HOW_TO}"
+    given = config.weights or config.random
     return (
-        "Norms are upper bounds for zero-padded convolutions on the layer's input size, exact up to"
-        f" the padding. {source} {experiment.on_what(figures).capitalize()}"
+        "Norms of convolutions are upper bounds for the layer's input size and zero padding. "
+        + ("In brackets: the paper's Table 5." if given else HOW_TO)
+        + f" Run with {experiment.on_what(figures)}"
     )
 
 

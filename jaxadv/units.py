@@ -124,6 +124,8 @@ def _check_files(held_out):
     shape = datasets.IMAGE_SHAPE
     if images.shape[1:] not in (shape, shape[:2]):
         raise ValueError(f"images_file must have the shape (N, 28, 28[, 1]), got {images.shape}")
+    if len(images) < 3:
+        raise ValueError(f"images_file must hold at least 3 images, got {len(images)}")
     if labels.shape != images.shape[:1]:
         raise ValueError(
             f"labels_file must hold a label per image, shape {images.shape[:1]}, got {labels.shape}"

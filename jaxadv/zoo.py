@@ -103,13 +103,15 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-        function = getattr(module, function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"cannot import model {name!r}: {error}") from error
-    pair = function()
+        pair = getattr(module, function_name)()
+    except Exception as error:  # the user's code may raise any
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"cannot import model {name!r}: {reason}") from error
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
     network, params = pair
+    if isinstance(network, Network) and network.input_shape != IMAGE_SHAPE:
+        raise ValueError(f"{name} takes images of {network.input_shape}, expected {IMAGE_SHAPE}")
     if not isinstance(network, Network):
         source = cache.fingerprint(Path(module.__file__).read_bytes())
         network = LogitsOnly(network, source)
@@ -192,8 +194,7 @@ def trained(
 
 def _errors(network, params, splits):
     return [
-        training.error_rate(network.logits, params, *splits[split], batch_size=500)
-        for split in ("train", "test")
+        training.error_rate(network.logits, params, *splits[split]) for split in ("train", "test")
     ]
 
 

@@ -97,7 +97,7 @@ def test_figures(folder):
     assert limited["lipschitz_bound"] <= 1.5 * 1.5 / 4 * (1 + 1e-3)
     for model in figures["models"]:
         assert 0 < model["certified"] <= model["found"] < 0.3
-        assert model["train_error"] < 0.9 and 15 <= model["correct"] <= 30
+        assert model["train_error"] < 0.9 and 15 <= model["compared"] <= 30
     assert penalised["found"] > plain["found"] and penalised["certified"] > plain["certified"]
 
 
@@ -113,6 +113,7 @@ def test_files(folder):
     "options, message",
     [
         ("--strengths -1", "strengths must not be negative, infinite or NaN, got (-1.0,)"),
+        ("--strengths 0.1 0.1", "strengths must be there once each, got (0.1, 0.1)"),
         ("--limits 0", "limits must be positive and finite, got (0.0,)"),
         ("--strengths --limits", "strengths and limits must not both be empty"),
         ("--models LeNet-5", "lower bounds need FullyConnected layers"),

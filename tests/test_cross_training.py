@@ -116,8 +116,8 @@ def test_files(folder):
         ("--models FC10(1)' FC10(1)'", "each once"),
         ("--images 10001", "images must be from 1 to 10000, got 10001"),
         (
-            "--amplification -0.1",
-            "amplification must not be negative, infinite or NaN, got (-0.1,)",
+            "--amplify-to -0.1",
+            "amplify_to must not be negative, infinite or NaN, got (-0.1,)",
         ),
         ("--noise nan", "noise must not be negative, infinite or NaN, got (nan,)"),
     ],

@@ -67,7 +67,7 @@ def without_times(figures):
 
 def test_json(figures):
     assert set(figures) == {
-        *("dataset", "images", "seed", "seconds", "versions", "device"),
+        *("settings", "dataset", "images", "seed", "seconds", "versions", "device"),
         *("models", "norms", "samples", "directions", "clip", "flat_boundary"),
     }
     assert (figures["images"], figures["samples"], figures["seed"]) == (IMAGES, SAMPLES, 3)

@@ -20,7 +20,7 @@ MODELS = {
 }
 IMAGES = 20
 OPTIONS = ["--models", *MODELS, "--images", str(IMAGES), "--seed", "3", "--attack.c-steps", "4"]
-TIMES = ("seconds", "versions", "device")
+TIMES = ("seconds", "versions", "device", "settings")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,13 +61,15 @@ def without_times(figures):
 
 def test_json(figures):
     assert set(figures) == {
-        *("dataset", "images", "seed", "seconds", "versions", "device"),
+        *("settings", "dataset", "images", "seed", "seconds", "versions", "device"),
         *("models", "rows", "columns", "robustness"),
     }
     assert (figures["dataset"], figures["images"], figures["seed"]) == ("mnist", IMAGES, 3)
     noise = ["noise 0.1", "noise 0.3"]
     assert [row["name"] for row in figures["rows"]] == [*MODELS, *noise]
     assert figures["columns"] == list(MODELS)
+    assert figures["settings"]["attack"]["c_steps"] == 4
+    assert figures["settings"]["models"] == list(MODELS)
     assert [model.pop("name") for model in map(dict, figures["models"])] == list(MODELS)
     for model in figures["models"]:
         assert set(model) == {

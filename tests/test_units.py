@@ -21,7 +21,7 @@ MODELS = {
 }
 LAYERS = {"pixels": 784, "FC20-10 hidden1": 20, "small conv1": 13 * 13 * 2, "small hidden": 15}
 OPTIONS = ["--models", *MODELS, "--directions", "30", "--k", "3", "6", "--rows", "4", "--top", "5"]
-TIMES = ("seconds", "versions", "device")
+TIMES = ("seconds", "versions", "device", "settings")
 TEST = 500
 
 

@@ -91,6 +91,15 @@ def not_a_pair():
 def classes():
     return (lambda params, x: x.reshape(len(x), -1)[:, :7]), {}
 
+def fails():
+    raise RuntimeError("boom")
+
+def needs(argument):
+    return logits_fn, {}
+
+def other_shape():
+    return mlp(input_shape=(8, 8, 1)), {}
+
 def shape():
     return (lambda params, x: x @ params), np.zeros((3, 3))
 """
@@ -145,6 +154,9 @@ def test_own_code_that_changed_is_another_network(own_models, images):
         ("no_such_module:good", "cannot import model .*No module named 'no_such_module'"),
         ("own_models:bad", "cannot import model .*no attribute 'bad'"),
         (":good", "cannot import model ':good'"),
+        ("own_models:fails", "cannot import model .*RuntimeError: boom"),
+        ("own_models:needs", "cannot import model .*missing 1 required positional argument"),
+        ("own_models:other_shape", r"takes images of \(8, 8, 1\), expected \(28, 28, 1\)"),
         ("own_models:not_a_pair", r"must return \(logits_fn, params\), got function"),
         ("own_models:classes", "own_models:classes has 7 classes, expected 10"),
         ("own_models:shape", "logits_fn cannot be applied to images of shape"),

@@ -57,7 +57,7 @@ def number_of_classes(logits_fn: Callable, params: Any, x: np.ndarray) -> int:
     """Returns k, or raises ValueError: logits_fn maps (B, …) images to (B, k) logits, k ≥ 2."""
     try:
         output = jax.eval_shape(logits_fn, params, x)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever the user's function raises
         raise ValueError(
             f"logits_fn cannot be applied to images of shape {x.shape}: {error}"
         ) from error

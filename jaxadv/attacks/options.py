@@ -86,5 +86,5 @@ class AttackOptions:
 
     @classmethod
     def quick(cls, **settings) -> "AttackOptions":
-        """About half as many gradients, for distortions less than 1 % larger; settings as given."""
+        """Half to a quarter of the gradients, distortions up to 1 % larger; settings as given."""
         return cls(**({"smoothing_steps": 60, "restart": False, "tol": 3e-4} | settings))
