@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import command, datasets, experiment, lower_bounds, paper, report, transfer, zoo
+from jaxadv import (
+    command,
+    datasets,
+    experiment,
+    lower_bounds,
+    paper,
+    pictures,
+    report,
+    transfer,
+    zoo,
+)
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.datasets import CLASSES, Dataset
@@ -86,7 +96,7 @@ def run(config: Config) -> None:
     texts = [ratio_table(figures), certified_table(figures), note(figures)]
     report.write_json(config.out / "certificates.json", figures)
     report.write_text(config.out / "certificates.md", report.markdown(texts))
-    report.sorted_values(config.out / "certificates.png", panels, ATTACK, "RMS per pixel")
+    pictures.sorted_values(config.out / "certificates.png", panels, ATTACK, "RMS per pixel")
     command.console.print(*map(report.for_terminal, texts), sep="\n")
     command.console.print(f"Tables and picture are in {config.out}/.")
 

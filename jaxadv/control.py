@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import certificates, command, datasets, experiment, lipschitz, lower_bounds, report, zoo
+from jaxadv import (
+    certificates,
+    command,
+    datasets,
+    experiment,
+    lipschitz,
+    lower_bounds,
+    pictures,
+    report,
+    zoo,
+)
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certificates import ATTACK, TIGHTEST
 from jaxadv.datasets import Dataset
@@ -193,7 +203,7 @@ def draw(path: Path, figures: Figures) -> None:
         },
     }
     bounds = [model["lipschitz_bound"] for model in models]
-    report.stacked(path, bounds, panels, "Lipschitz bound L")
+    pictures.stacked(path, bounds, panels, "Lipschitz bound L")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxadv import command, datasets, experiment, perturbations, report, zoo
+from jaxadv import command, datasets, experiment, perturbations, pictures, report, zoo
 from jaxadv.attacks.minimal import all_targets
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.perturbations import WAYS
@@ -276,7 +276,7 @@ def draw(path: Path, figures: Figures) -> None:
     norms = figures["norms"]
     fine = np.geomspace(norms[0], norms[-1], 400)
     panels = [
-        report.Panel(
+        pictures.Panel(
             title=way,
             scale="linear" if way == "around the example" else "log",
             curves=[_curve(model["name"], model["ways"][way]) for model in figures["models"]],
@@ -284,13 +284,13 @@ def draw(path: Path, figures: Figures) -> None:
         )
         for way, flat in _flat(fine, figures["directions"]).items()
     ]
-    report.fractions(path, panels, norms, "norm of the perturbation / D", "flat boundary")
+    pictures.fractions(path, panels, norms, "norm of the perturbation / D", "flat boundary")
 
 
 def _curve(name, points):
     intervals = [p["images_interval"] or (None, p["sampling_interval"][1]) for p in points]
     fractions = [p["fraction"] or None for p in points]
-    return report.Curve(name, fractions, *zip(*intervals, strict=True))
+    return pictures.Curve(name, fractions, *zip(*intervals, strict=True))
 
 
 if __name__ == "__main__":

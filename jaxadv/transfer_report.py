@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import experiment, paper, report
+from jaxadv import experiment, paper, pictures, report
 from jaxadv.datasets import Dataset
 from jaxadv.report import Table, distortion, percent
 from jaxadv.robustness import robustness
@@ -169,6 +169,24 @@ def write(
     report.write_arrays(directory / "adversarial.npz", arrays)
 
 
+def draw_robustness(path: Path, figures: Figures) -> None:
+    """Draws errors against the size of the noise."""
+    robust = figures["robustness"]
+    titles = {
+        "originals": "originals",
+        "examples": "minimum-distortion examples",
+        "amplified": f"{robust['amplification']:g} times the distortion",
+    }
+    panels = {
+        title: {
+            model["name"]: (robust["noise"], [100 * error for error in model[kind]["noise"]])
+            for model in robust["models"]
+        }
+        for kind, title in titles.items()
+    }
+    pictures.curves(path, panels, "standard deviation of the noise", "error (%)")
+
+
 def _finite(value):
     return float(value) if np.isfinite(value) else None
 
@@ -188,7 +206,7 @@ def _write_heat_maps(path, figures):
     panels = {"jaxadv": np.array([row["error"] for row in rows])}
     if np.isfinite(theirs).any():
         panels["Szegedy et al. (2013)"] = theirs
-    report.heat_maps(path, panels, [row["name"] for row in rows], figures["columns"])
+    pictures.heat_maps(path, panels, [row["name"] for row in rows], figures["columns"])
 
 
 def _write_examples(path, result, dataset):
@@ -201,22 +219,4 @@ def _write_examples(path, result, dataset):
         ]
         for found in result.examples
     ]
-    report.example_images(path, [model.name for model in result.models], groups)
-
-
-def draw_robustness(path: Path, figures: Figures) -> None:
-    """Draws errors against the size of the noise."""
-    robust = figures["robustness"]
-    titles = {
-        "originals": "originals",
-        "examples": "minimum-distortion examples",
-        "amplified": f"{robust['amplification']:g} times the distortion",
-    }
-    panels = {
-        title: {
-            model["name"]: (robust["noise"], [100 * error for error in model[kind]["noise"]])
-            for model in robust["models"]
-        }
-        for kind, title in titles.items()
-    }
-    report.curves(path, panels, "standard deviation of the noise", "error (%)")
+    pictures.example_images(path, [model.name for model in result.models], groups)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import activations, experiment, report
+from jaxadv import activations, experiment, pictures, report
 from jaxadv.activations import Maximisers
 from jaxadv.datasets import Dataset
 from jaxadv.report import Table, percent
@@ -129,7 +129,7 @@ def _write_distributions(path, figures):
         for layer in figures["layers"]
     }
     ks = [row["k"] for row in figures["layers"][0]["statistics"]]
-    report.distributions(path, panels, ks, "k", "label agreement", {"chance": figures["chance"]})
+    pictures.distributions(path, panels, ks, "k", "label agreement", {"chance": figures["chance"]})
 
 
 def _write_images(directory, kind, found, held_out, rows, top):
@@ -145,7 +145,5 @@ def _write_images(directory, kind, found, held_out, rows, top):
         [(held_out.images[i] / scale, str(held_out.labels[i])) for i in line]
         for line in best.index[shown, :top]
     ]
-    name = found.layer.title.replace(" ", "-").replace(
-        ":", "."
-    )  # which file names on Windows cannot hold
-    report.image_rows(directory / f"{name}-{kind}.png", names, lines)
+    name = found.layer.title.replace(" ", "-").replace(":", ".")  # for file names on Windows
+    pictures.image_rows(directory / f"{name}-{kind}.png", names, lines)

@@ -13,7 +13,7 @@ LAYERS = (
     *("paper", "cache", "models", "alexnet", "weights", "spectral", "lipschitz", "datasets"),
     *("solvers", "attacks", "training", "zoo"),
     *("transfer", "robustness", "activations", "perturbations", "lower_bounds"),
-    *("report", "command", "experiment", "transfer_report", "units_report"),
+    *("report", "pictures", "command", "experiment", "transfer_report", "units_report"),
     *("transfer_table", "cross_training", "units", "density"),
     *("stability", "certificates", "control"),
 )
@@ -39,7 +39,7 @@ def imports(path):
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"command.py"}),
         ("rich", {"command.py", "report.py"}),
-        ("matplotlib", {"report.py"}),
+        ("matplotlib", {"pictures.py"}),
         ("tensorflow", set()),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 import rich.table
 from rich.console import Console
 
-from jaxadv import paper, report, transfer, transfer_report, zoo
+from jaxadv import paper, pictures, report, transfer, transfer_report, zoo
 from jaxadv.report import Table
 
 TABLE = Table("A title", ["name", "FC10(1e-4)", "FC100-100-10"], [["α", "1", "2"], ["β", "3", ""]])
@@ -159,7 +159,7 @@ def test_heat_maps(tmp_path, panels, rows, columns):
     values = np.linspace(0, 1, rows * columns).reshape(rows, columns)
     names = [f"model {index}" for index in range(max(rows, columns))]
     titles = {f"panel {index}": values for index in range(panels)}
-    report.heat_maps(tmp_path / "map.png", titles, names[:rows], names[:columns])
+    pictures.heat_maps(tmp_path / "map.png", titles, names[:rows], names[:columns])
     inches = 3 + 0.75 * columns * panels, 2.6 + 0.45 * rows
     pixels = assert_png(tmp_path / "map.png", inches)
     for value in values.flat:  # each has a cell of its colour
@@ -172,7 +172,7 @@ def test_example_images(tmp_path, models, examples):
     original = np.zeros((28, 28, 1), "float32")
     distorted = np.full((28, 28, 1), 0.5, "float32")
     groups = [[(original, distorted, "3 → 5")] * examples] * models
-    report.example_images(tmp_path / "x.png", [f"model {i}" for i in range(models)], groups)
+    pictures.example_images(tmp_path / "x.png", [f"model {i}" for i in range(models)], groups)
     pixels = assert_png(tmp_path / "x.png", (1.2 + 3.3 * examples, 0.5 + 1.35 * models))
     black, grey, red = (share(pixels, color) for color in [(0, 0, 0), (128,) * 3, (103, 0, 31)])
     assert black > 0.1  # the captions are black, too
@@ -182,7 +182,7 @@ def test_example_images(tmp_path, models, examples):
 def test_curves(tmp_path):
     x = [0.01, 0.1, 1.0]
     lines = {"first": (x, [0, 50, 100]), "second": (x, [1, 2, 3])}
-    report.curves(tmp_path / "x.png", {"left": lines, "right": lines}, "size", "error (%)")
+    pictures.curves(tmp_path / "x.png", {"left": lines, "right": lines}, "size", "error (%)")
     pixels = assert_png(tmp_path / "x.png", (9, 4))
     blue, orange = (share(pixels, color) for color in ((31, 119, 180), (255, 127, 14)))
     assert min(blue, orange) > 1e-3
@@ -197,7 +197,7 @@ def test_texts_for_terminal_and_file():
 def test_difference_has_one_scale_per_row_and_survives_being_zero(tmp_path):
     x = np.full((28, 28), 0.5, "float32")
     groups = [[(x, x, "no change")], [(x, x + 0.125, "brighter")]]
-    report.example_images(tmp_path / "x.png", ["first", "second"], groups)
+    pictures.example_images(tmp_path / "x.png", ["first", "second"], groups)
     pixels = assert_png(tmp_path / "x.png", (4.5, 3.2))
     assert share(pixels, (103, 0, 31)) > 0.05  # the reddest red: the full scale of its row
 
