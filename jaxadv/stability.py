@@ -97,7 +97,7 @@ def layer_figures(network: Network, params: Params) -> list[dict[str, Any]]:
     return [
         {
             "name": bound.name,
-            "shape": list(params[bound.name].get("kernel", jax.numpy.zeros(0)).shape),
+            "shape": list(getattr(params[bound.name].get("kernel"), "shape", ())),
             **{factor: float(getattr(bound, factor)) for factor in FACTORS},
             "product": float(bound.product),
         }
