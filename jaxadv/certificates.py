@@ -30,6 +30,7 @@ from jaxadv.attacks.results import AttackResult
 from jaxadv.datasets import CLASSES, Dataset
 from jaxadv.lower_bounds import Mlp, crown, from_lipschitz
 from jaxadv.report import Table
+from jaxadv.training import predictions
 
 METHODS: Mapping[str, Callable[[Mlp, np.ndarray, int], np.ndarray]] = {
     "pair product": lambda mlp, x, _: from_lipschitz(mlp, x, lower_bounds.pair_products(mlp)),
@@ -214,7 +215,7 @@ def nearest_figures(bounds: dict[str, np.ndarray], radii: tuple[float, ...]) -> 
 
 def classes(model: zoo.Model, images: np.ndarray) -> np.ndarray:
     """(N,) classes that the network takes the images for."""
-    return np.argmax(model.network.logits(model.params, images), axis=1)
+    return predictions(model.network.logits, model.params, images)
 
 
 def summary(statistic: Callable[[np.ndarray], float], values: np.ndarray) -> float | None:

@@ -6,6 +6,7 @@ which none can be found.
 """
 
 import dataclasses
+import functools
 import math
 import sys
 from collections.abc import Mapping
@@ -110,29 +111,18 @@ def check(config: Config) -> None:
 
 def train(config: Config, splits: dict[str, Dataset]) -> list[zoo.Model]:
     """Trains each network with each control, or reads its weights."""
-    models = []
-    with command.progress_bars() as bars:
-        for architecture in config.models:
-            network, recipe = zoo.ZOO[architecture]
-            controls = [Controlled(recipe, s) if s else recipe for s in config.strengths]
-            controls += [Controlled(recipe, limit=limit) for limit in config.limits]
-            for control in controls:
-                name = label(architecture, control)
-                task = bars.add_task(f"training {name}", total=100)
-                models.append(
-                    zoo.trained(
-                        name,
-                        network,
-                        control,
-                        splits,
-                        config.seed,
-                        cache_dir=config.cache_dir,
-                        retrain=config.retrain,
-                        progress=lambda done, task=task: bars.update(task, completed=100 * done),
-                    )
-                )
-                bars.update(task, completed=100)
-    return models
+    options = {"cache_dir": config.cache_dir, "retrain": config.retrain}
+    trainings = {}
+    for architecture in config.models:
+        network, recipe = zoo.ZOO[architecture]
+        controls = [Controlled(recipe, s) if s else recipe for s in config.strengths]
+        controls += [Controlled(recipe, limit=limit) for limit in config.limits]
+        for control in controls:
+            name = label(architecture, control)
+            trainings[name] = functools.partial(
+                zoo.trained, name, network, control, splits, config.seed, **options
+            )
+    return experiment.train_each(trainings)
 
 
 def label(architecture: str, recipe: Supervised | Controlled) -> str:

@@ -9,9 +9,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from jaxadv import command, datasets, experiment, paper, report, transfer, transfer_report, zoo
+from jaxadv import command, datasets, experiment, paper, report, transfer_report, zoo
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.datasets import Dataset
 from jaxadv.training import error_rate
 
@@ -53,7 +52,14 @@ def run(config: Config) -> None:
         models = train(config, halves, splits["test"])
     attacked = Dataset(*(array[: config.images] for array in splits["test"]))
     with clock.stage("attack"):
-        result = attack(config, models, attacked)
+        result = experiment.measure_transfer(
+            config,
+            models,
+            attacked,
+            options=config.attack,
+            noise_stddevs=config.noise,
+            amplifications=[(config.amplify_to, clip) for clip in (False, True)],
+        )
     published = paper.for_dataset(config.dataset, paper.TABLES_3_AND_4)
     figures = transfer_report.figures(result, published)
     for model, model_figures in zip(models, figures["models"], strict=True):
@@ -98,22 +104,6 @@ def train(config: Config, halves: dict[str, Dataset], test: Dataset) -> list[zoo
             name: model._replace(name=name) for name, model in zip(names, trained, strict=True)
         }
     return [models[name] for name in config.models]
-
-
-def attack(config: Config, models: list[zoo.Model], dataset: Dataset) -> transfer.TransferResult:
-    """Makes the adversarial examples and measures their transfer."""
-    with experiment.progress_by_name("attacking", config.models, config.images) as progress:
-        return transfer.transfer(
-            models,
-            *dataset,
-            wrong_targets(dataset.labels, datasets.CLASSES, config.seed),
-            options=config.attack,
-            noise_stddevs=config.noise,
-            amplifications=[(config.amplify_to, clip) for clip in (False, True)],
-            seed=config.seed,
-            cache_dir=config.cache_dir,
-            progress=progress,
-        )
 
 
 def errors_on_halves(model: zoo.Model, halves: dict[str, Dataset]) -> dict[str, str | float]:

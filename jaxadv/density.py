@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxadv import command, datasets, experiment, perturbations, pictures, report, zoo
@@ -21,6 +20,7 @@ from jaxadv.attacks.minimal import all_targets
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.perturbations import WAYS
 from jaxadv.report import Table
+from jaxadv.training import predictions
 
 Figures = Mapping[str, Any]  # what density.json holds
 
@@ -99,10 +99,8 @@ def correct(model: zoo.Model, dataset: datasets.Dataset, count: int) -> datasets
     Raises:
       ValueError: there are fewer.
     """
-    logits_fn = jax.jit(model.network.logits)
-    parts = (slice(start, start + 500) for start in range(0, len(dataset.images), 500))
-    classes = [np.argmax(logits_fn(model.params, dataset.images[p]), axis=1) for p in parts]
-    right = np.flatnonzero(np.concatenate(classes) == dataset.labels)
+    classes = predictions(model.network.logits, model.params, dataset.images)
+    right = np.flatnonzero(classes == dataset.labels)
     if len(right) < count:
         raise ValueError(
             f"images must be at most {len(right)}, as many as {model.name} classifies correctly,"

@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from jaxadv import cache, command, datasets, paper, report, zoo
+from jaxadv import cache, command, datasets, paper, report, transfer, zoo
+from jaxadv.attacks.sampling import wrong_targets
 
 Names = Annotated[tuple[str, ...], command.alias("--model")]
 
@@ -73,22 +75,46 @@ def load_models(
     settings: Settings, splits: dict[str, datasets.Dataset], names: Sequence[str] | None = None
 ) -> list[zoo.Model]:
     """Trains the networks, or reads their weights: those of the settings, or `names`."""
+    options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
+    return train_each(
+        {
+            name: functools.partial(zoo.load, name, splits, settings.seed, **options)
+            for name in (settings.models if names is None else names)
+        }
+    )
+
+
+def train_each(trainings: Mapping[str, Callable[..., zoo.Model]]) -> list[zoo.Model]:
+    """Calls trainings, by name, each with a function `progress` that draws its bar."""
     models = []
     with command.progress_bars() as bars:
-        for name in settings.models if names is None else names:
+        for name, train in trainings.items():
             task = bars.add_task(f"training {name}", total=100)
-            models.append(
-                zoo.load(
-                    name,
-                    splits,
-                    settings.seed,
-                    cache_dir=settings.cache_dir,
-                    retrain=settings.retrain,
-                    progress=lambda done, task=task: bars.update(task, completed=100 * done),
-                )
-            )
-            bars.update(task, completed=100)
+            progress = functools.partial(_update, bars, task)
+            models.append(train(progress=progress))
+            progress(1.0)
     return models
+
+
+def _update(bars, task, fraction):
+    bars.update(task, completed=100 * fraction)
+
+
+def measure_transfer(
+    settings: Settings, models: Sequence[zoo.Model], dataset: datasets.Dataset, **options: Any
+) -> transfer.TransferResult:
+    """`transfer.transfer` on random wrong targets, with bars; the options are of that."""
+    names = [model.name for model in models]
+    with progress_by_name("attacking", names, len(dataset.images)) as progress:
+        return transfer.transfer(
+            models,
+            *dataset,
+            wrong_targets(dataset.labels, datasets.CLASSES, settings.seed),
+            seed=settings.seed,
+            cache_dir=settings.cache_dir,
+            progress=progress,
+            **options,
+        )
 
 
 @contextlib.contextmanager

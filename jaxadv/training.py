@@ -199,14 +199,23 @@ def error_rate(
     batch_size: int = 250,
 ) -> float:
     """Fraction of the (N, …) images whose largest logit is not that of the label."""
-    batches = (slice(start, start + batch_size) for start in range(0, len(images), batch_size))
-    wrong = (_count_wrong(logits_fn, params, images[b], labels[b]) for b in batches)
-    return sum(map(int, wrong)) / len(images)
+    return float(np.mean(predictions(logits_fn, params, images, batch_size) != labels))
+
+
+def predictions(
+    logits_fn: Callable[[Any, jax.Array], jax.Array],
+    params: Any,
+    images: np.ndarray,
+    batch_size: int = 250,
+) -> np.ndarray:
+    """(N,) classes that the (N, …) images are taken for."""
+    batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
+    return np.concatenate([_largest_logit(logits_fn, params, batch) for batch in batches])
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _count_wrong(logits_fn, params, images, labels):
-    return jnp.sum(jnp.argmax(logits_fn(params, images), axis=1) != labels)
+def _largest_logit(logits_fn, params, images):
+    return jnp.argmax(logits_fn(params, images), axis=1)
 
 
 def _classifier_loss(network, decay, params, images, labels):

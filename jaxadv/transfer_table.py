@@ -9,9 +9,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from jaxadv import command, datasets, experiment, paper, report, transfer, transfer_report, zoo
+from jaxadv import command, datasets, experiment, paper, report, transfer_report
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.attacks.sampling import wrong_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,8 @@ def run(config: Config) -> None:
         models = experiment.load_models(config, splits)
     attacked = datasets.Dataset(*(array[: config.images] for array in splits["train"]))
     with clock.stage("attack"):
-        result = attack(config, models, attacked)
+        options = {"options": config.attack, "noise_stddevs": config.noise}
+        result = experiment.measure_transfer(config, models, attacked, **options)
     with clock.stage("robustness"):
         robust = transfer_report.robustness_figures(
             result,
@@ -79,24 +79,6 @@ def check(config: Config) -> None:
     experiment.check_sizes("noise", config.noise)
     experiment.check_sizes("robustness_noise", config.robustness_noise)
     experiment.check_sizes("amplification", [config.amplification])
-
-
-def attack(
-    config: Config, models: list[zoo.Model], dataset: datasets.Dataset
-) -> transfer.TransferResult:
-    """Makes the adversarial examples and measures their transfer."""
-    names = [model.name for model in models]
-    with experiment.progress_by_name("attacking", names, len(dataset.images)) as progress:
-        return transfer.transfer(
-            models,
-            *dataset,
-            wrong_targets(dataset.labels, datasets.CLASSES, config.seed),
-            options=config.attack,
-            noise_stddevs=config.noise,
-            seed=config.seed,
-            cache_dir=config.cache_dir,
-            progress=progress,
-        )
 
 
 if __name__ == "__main__":
