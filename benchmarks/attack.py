@@ -29,18 +29,14 @@ from gradients import gradient_seconds
 from peers import Attack, Outcome
 from rich.console import Console
 
-from jaxadv import (
-    AttackOptions,
-    cache,
-    command,
-    datasets,
-    minimal_adversarial,
-    report,
-    untargeted,
-    zoo,
-)
+from jaxadv import AttackOptions, minimal_adversarial, untargeted
 from jaxadv.attacks.sampling import wrong_targets
-from jaxadv.datasets import CLASSES
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import CLASSES
+from jaxadv.reports import tables as report
+from jaxadv.runs import console as command
+from jaxadv.storage import cache
+from jaxadv.zoo import recipes as zoo
 
 REFERENCE = "adv-lib PDGD 500"
 OURS = "ours"

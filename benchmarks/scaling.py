@@ -18,10 +18,15 @@ from attack import Common, check_cores, load, pin
 from gradients import gradient_seconds
 from rich.console import Console
 
-from jaxadv import AttackOptions, cache, command, datasets, minimal_adversarial, report, zoo
+from jaxadv import AttackOptions, minimal_adversarial
 from jaxadv.attacks.minimal import lanes_and_queue
 from jaxadv.attacks.sampling import wrong_targets
-from jaxadv.datasets import CLASSES
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import CLASSES
+from jaxadv.reports import tables as report
+from jaxadv.runs import console as command
+from jaxadv.storage import cache
+from jaxadv.zoo import recipes as zoo
 
 HEADER = (
     *("lanes", "images", "images/s", "gradients", "utilisation"),

@@ -23,8 +23,10 @@ import numpy as np
 from attack import Common, check_cores, load, pin
 from rich.console import Console
 
-from jaxadv import command, datasets, report
-from jaxadv.spectral import conv_operator_norm, dense_operator_norm
+from jaxadv.datasets import tfds as datasets
+from jaxadv.reports import tables as report
+from jaxadv.runs import console as command
+from jaxadv.spectral.operators import conv_operator_norm, dense_operator_norm
 
 WIDTH = 100  # of the tables, in characters, where the terminal has fewer
 REPETITIONS = 3  # the median of which is reported, after compilation

@@ -14,23 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import (
-    command,
-    datasets,
-    experiment,
-    lower_bounds,
-    paper,
-    pictures,
-    report,
-    transfer,
-    zoo,
-)
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
-from jaxadv.datasets import CLASSES, Dataset
-from jaxadv.lower_bounds import Mlp, crown, from_lipschitz
-from jaxadv.report import Table
-from jaxadv.training import predictions
+from jaxadv.certify import crown as lower_bounds
+from jaxadv.certify.crown import Mlp, crown, from_lipschitz
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import CLASSES, Dataset
+from jaxadv.measures import transfer
+from jaxadv.reports import paper, pictures
+from jaxadv.reports import tables as report
+from jaxadv.reports.tables import Table
+from jaxadv.runs import console as command
+from jaxadv.runs import settings as experiment
+from jaxadv.training.fit import predictions
+from jaxadv.zoo import recipes as zoo
 
 METHODS: Mapping[str, Callable[[Mlp, np.ndarray, int], np.ndarray]] = {
     "pair product": lambda mlp, x, _: from_lipschitz(mlp, x, lower_bounds.pair_products(mlp)),

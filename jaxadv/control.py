@@ -15,22 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import (
-    certificates,
-    command,
-    datasets,
-    experiment,
-    lipschitz,
-    lower_bounds,
-    pictures,
-    report,
-    zoo,
-)
+from jaxadv import certificates
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certificates import ATTACK, TIGHTEST
-from jaxadv.datasets import Dataset
-from jaxadv.report import Table
-from jaxadv.training import Controlled, Supervised
+from jaxadv.certify import crown as lower_bounds
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks import lipschitz
+from jaxadv.reports import pictures
+from jaxadv.reports import tables as report
+from jaxadv.reports.tables import Table
+from jaxadv.runs import console as command
+from jaxadv.runs import settings as experiment
+from jaxadv.training.fit import Controlled, Supervised
+from jaxadv.zoo import recipes as zoo
 
 Figures = Mapping[str, Any]  # what control.json holds
 

@@ -14,8 +14,14 @@ from typing import Any
 
 import jax
 
-from jaxadv import alexnet, command, experiment, lipschitz, paper, report, weights, zoo
-from jaxadv.models import Network, Params
+from jaxadv.networks import alexnet, lipschitz
+from jaxadv.networks import torch_weights as weights
+from jaxadv.networks.network import Network, Params
+from jaxadv.reports import paper
+from jaxadv.reports import tables as report
+from jaxadv.runs import console as command
+from jaxadv.runs import settings as experiment
+from jaxadv.zoo import recipes as zoo
 
 HOW_TO = (
     "For AlexNet, give torchvision's weights with --weights FILE (alexnet-owt-7be5be79.pth, or as"

@@ -9,8 +9,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from jaxadv import command, datasets, experiment, paper, report, transfer_report
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.datasets import tfds as datasets
+from jaxadv.reports import paper
+from jaxadv.reports import tables as report
+from jaxadv.reports import transfer as transfer_report
+from jaxadv.runs import console as command
+from jaxadv.runs import settings as experiment
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,13 @@ from typing import Annotated
 import jax
 import numpy as np
 
-from jaxadv import activations, command, datasets, experiment, report, units_report, zoo
+from jaxadv.datasets import tfds as datasets
+from jaxadv.measures import units as activations
+from jaxadv.reports import tables as report
+from jaxadv.reports import units as units_report
+from jaxadv.runs import console as command
+from jaxadv.runs import settings as experiment
+from jaxadv.zoo import recipes as zoo
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 @pytest.fixture(scope="session")
 def mnist():
     """The first 3,000 training images of MNIST."""
-    from jaxadv import datasets
+    from jaxadv.datasets import tfds as datasets
 
     return datasets.load("mnist", "train[:3000]")
 
@@ -18,8 +18,8 @@ def mnist():
 @pytest.fixture(scope="session")
 def mlp_on_mnist(mnist):
     """(network, params) of a sigmoid network that fits `mnist` well."""
-    from jaxadv.models import mlp
-    from jaxadv.training import Schedule, Supervised, train
+    from jaxadv.networks.network import mlp
+    from jaxadv.training.fit import Schedule, Supervised, train
 
     network = mlp(40, 40)
     recipe = Supervised((1e-5, 1e-5, 1e-6), Schedule(30, 100, 0.01))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxadv import activations
-from jaxadv.activations import PIXELS, Directions, Layer, Top
-from jaxadv.models import Convolution, FullyConnected, Network
-from jaxadv.zoo import Model
+from jaxadv.measures import units as activations
+from jaxadv.measures.units import PIXELS, Directions, Layer, Top
+from jaxadv.networks.network import Convolution, FullyConnected, Network
+from jaxadv.zoo.recipes import Model
 
 
 def best(values, count):

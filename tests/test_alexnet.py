@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import alexnet
-from jaxadv.alexnet import PaddedConvolution, Standardise, local_response
+from jaxadv.networks import alexnet
+from jaxadv.networks.alexnet import PaddedConvolution, Standardise, local_response
 
 
 def numpy_convolution(h, kernel, bias, stride, padding, groups):

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import cache
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.cache import fingerprint
-from jaxadv.models import mlp
+from jaxadv.networks.network import mlp
+from jaxadv.storage import cache
+from jaxadv.storage.cache import fingerprint
 
 ARRAY = np.arange(6, dtype="float32").reshape(2, 3)
 STABLE = """fingerprint(
@@ -72,8 +72,8 @@ def test_fingerprint_is_the_same_in_another_process():
     code = f"""
 import jax, numpy as np
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.cache import fingerprint
-from jaxadv.models import mlp
+from jaxadv.storage.cache import fingerprint
+from jaxadv.networks.network import mlp
 print({STABLE}, end="")"""
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     command = [sys.executable, "-W", "error", "-c", code]

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import certificates, command, datasets, lower_bounds, zoo
+from jaxadv import certificates
 from jaxadv.certificates import METHODS, Config
-from jaxadv.datasets import Dataset
-from jaxadv.models import mlp
-from jaxadv.training import Schedule, Supervised
+from jaxadv.certify import crown as lower_bounds
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.network import mlp
+from jaxadv.runs import console as command
+from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.zoo import recipes as zoo
 
 ENTRIES = {
     "linear": zoo.Entry(mlp(), Supervised((1e-3,), Schedule(8, 100, 0.01))),

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jaxadv import command, datasets, training, transfer_table
+from jaxadv import transfer_table
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.datasets import tfds as datasets
+from jaxadv.runs import console as command
+from jaxadv.training import fit as training
 from jaxadv.transfer_table import Config
 
 
@@ -237,7 +240,7 @@ def run_python(*args, **kwargs):
 
 
 def test_use_all_cores_in_a_new_process():
-    code = "import jax; from jaxadv import command; command.use_all_cores()"
+    code = "import jax; from jaxadv.runs import console; console.use_all_cores()"
     code += "; print(len(jax.devices('cpu')))"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert run_python("-c", code, check=True).stdout == f"{cores}\n"

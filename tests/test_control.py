@@ -7,11 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import command, control, datasets, training, zoo
+from jaxadv import control
 from jaxadv.control import Config
-from jaxadv.datasets import Dataset
-from jaxadv.models import cnn, mlp
-from jaxadv.training import Controlled, Schedule, Supervised
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.network import cnn, mlp
+from jaxadv.runs import console as command
+from jaxadv.training import fit as training
+from jaxadv.training.fit import Controlled, Schedule, Supervised
+from jaxadv.zoo import recipes as zoo
 
 RECIPE = Supervised((1e-5, 1e-6), Schedule(4, 100, 0.01))
 ENTRY = zoo.Entry(mlp(20), RECIPE)

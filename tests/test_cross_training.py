@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import command, cross_training, datasets, zoo
+from jaxadv import cross_training
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.cross_training import Config
-from jaxadv.datasets import Dataset
-from jaxadv.models import mlp
-from jaxadv.training import Schedule, Supervised
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.network import mlp
+from jaxadv.runs import console as command
+from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.zoo import recipes as zoo
 
 ENTRY = zoo.Entry(mlp(20), Supervised((1e-5, 1e-6), Schedule(8, 100, 0.01)))
 MODELS = ["small", "small'"]

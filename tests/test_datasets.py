@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import datasets
+from jaxadv.datasets import tfds as datasets
 
 REAL_SOURCES = dict(datasets.SOURCES)
 REAL_SPLITS = dict(datasets.SPLITS)
@@ -149,7 +149,7 @@ def test_unknown_name(tmp_path, name, message):
 
 def test_import_leaves_tfds_alone():
     code = "import sys, jaxadv.datasets; sys.exit('tensorflow_datasets' in sys.modules)"
-    root = Path(datasets.__file__).parents[1]
+    root = Path(datasets.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 

@@ -7,13 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import command, datasets, density, perturbations, zoo
+from jaxadv import density
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.datasets import Dataset
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
 from jaxadv.density import Config
-from jaxadv.models import mlp
-from jaxadv.perturbations import WAYS
-from jaxadv.training import Schedule, Supervised
+from jaxadv.measures import density as perturbations
+from jaxadv.measures.density import WAYS
+from jaxadv.networks.network import mlp
+from jaxadv.runs import console as command
+from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.zoo import recipes as zoo
 
 NETWORK, SCHEDULE = mlp(20), Schedule(8, 100, 0.01)  # shared, so that all compiles once
 MODELS = {

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import lipschitz
-from jaxadv.alexnet import PaddedConvolution, Standardise, local_response
-from jaxadv.models import Convolution, FullyConnected, Network, mlp
+from jaxadv.networks import lipschitz
+from jaxadv.networks.alexnet import PaddedConvolution, Standardise, local_response
+from jaxadv.networks.network import Convolution, FullyConnected, Network, mlp
 
 
 def networks():

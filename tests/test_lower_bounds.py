@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxadv
-from jaxadv import lower_bounds
-from jaxadv.models import FullyConnected, Network, lenet, mlp
-from jaxadv.zoo import LogitsOnly
+from jaxadv.certify import crown as lower_bounds
+from jaxadv.networks.network import FullyConnected, Network, lenet, mlp
+from jaxadv.zoo.recipes import LogitsOnly
 
 SHAPE, PIXELS, CLASSES = (3, 4, 1), 12, 4
 ACTIVATIONS = {"sigmoid": nn.sigmoid, "tanh": nn.tanh, "relu": nn.relu}

@@ -7,7 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.models import Convolution, Network, autoencoder, autoencoder_classifier, cnn, mlp
+from jaxadv.networks.network import (
+    Convolution,
+    Network,
+    autoencoder,
+    autoencoder_classifier,
+    cnn,
+    mlp,
+)
 
 KEY = jax.random.key(0)
 SHAPE = (3, 2, 1)

@@ -8,9 +8,9 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from jaxadv import perturbations
 from jaxadv.attacks.results import AttackResult
-from jaxadv.perturbations import (
+from jaxadv.measures import density as perturbations
+from jaxadv.measures.density import (
     Nearest,
     bootstrap,
     clopper_pearson,

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxadv import transfer
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.models import mlp
-from jaxadv.robustness import robustness, rounded
-from jaxadv.transfer import Examples
-from jaxadv.zoo import Model
+from jaxadv.measures import transfer
+from jaxadv.measures.robustness import robustness, rounded
+from jaxadv.measures.transfer import Examples
+from jaxadv.networks.network import mlp
+from jaxadv.zoo.recipes import Model
 
 SHAPE, COUNT = (4, 4, 1), 50
 RNG = np.random.default_rng(0)

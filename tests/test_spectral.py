@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxadv.spectral import conv_operator_bound, conv_operator_norm, dense_operator_norm
+from jaxadv.spectral.operators import conv_operator_bound, conv_operator_norm, dense_operator_norm
 
 METHODS = ["exact", "gram", "power"]
 

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxadv import alexnet, command, datasets, paper, stability, zoo
-from jaxadv.datasets import Dataset
-from jaxadv.models import Network, mlp
+from jaxadv import stability
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks import alexnet
+from jaxadv.networks.network import Network, mlp
+from jaxadv.reports import paper
+from jaxadv.runs import console as command
 from jaxadv.stability import Config
-from jaxadv.training import Schedule, Supervised
+from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.zoo import recipes as zoo
 
 ENTRY = zoo.Entry(mlp(20), Supervised((1e-5, 1e-6), Schedule(1, 100, 0.01)))
 

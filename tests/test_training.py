@@ -8,10 +8,10 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from jaxadv import training
-from jaxadv.datasets import Dataset
-from jaxadv.models import autoencoder, autoencoder_classifier, mlp
-from jaxadv.training import Schedule, SparseAutoencoder, Supervised
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.network import autoencoder, autoencoder_classifier, mlp
+from jaxadv.training import fit as training
+from jaxadv.training.fit import Schedule, SparseAutoencoder, Supervised
 
 KEY = jax.random.key(0)
 SHAPE = (2, 3, 1)

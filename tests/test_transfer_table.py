@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import command, datasets, training, transfer_table, zoo
+from jaxadv import transfer_table
 from jaxadv.attacks.sampling import wrong_targets
-from jaxadv.datasets import Dataset
-from jaxadv.models import mlp
-from jaxadv.training import Schedule, Supervised
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.network import mlp
+from jaxadv.runs import console as command
+from jaxadv.training import fit as training
+from jaxadv.training.fit import Schedule, Supervised
 from jaxadv.transfer_table import Config
+from jaxadv.zoo import recipes as zoo
 
 NETWORK, SCHEDULE = mlp(20), Schedule(8, 100, 0.01)  # shared, so that the attack compiles once
 MODELS = {
@@ -158,7 +162,7 @@ def test_second_run_trains_and_attacks_nothing(folder, figures, monkeypatch, cap
         pytest.fail("computed again")
 
     monkeypatch.setattr(training, "train", fail)
-    monkeypatch.setattr("jaxadv.transfer.minimal_adversarial", fail)
+    monkeypatch.setattr("jaxadv.measures.transfer.minimal_adversarial", fail)
     again = run(folder, "again", "cache")
     assert without_times(again) == without_times(figures)
     output = capsys.readouterr().out

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import activations, command, datasets, training, units, zoo
-from jaxadv.datasets import Dataset
-from jaxadv.models import cnn, mlp
-from jaxadv.training import Schedule, Supervised
+from jaxadv import units
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.measures import units as activations
+from jaxadv.networks.network import cnn, mlp
+from jaxadv.runs import console as command
+from jaxadv.training import fit as training
+from jaxadv.training.fit import Schedule, Supervised
 from jaxadv.units import Config
+from jaxadv.zoo import recipes as zoo
 
 SCHEDULE = Schedule(4, 100, 0.01)
 MODELS = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxadv import weights
+from jaxadv.networks import torch_weights as weights
 
 RNG = np.random.default_rng(0)
 STORAGES = {

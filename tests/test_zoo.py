@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import safetensors
 
-from jaxadv import cache, datasets, paper, training, zoo
-from jaxadv.datasets import Dataset
-from jaxadv.models import mlp
-from jaxadv.training import Schedule, Supervised
+from jaxadv.datasets import tfds as datasets
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.network import mlp
+from jaxadv.reports import paper
+from jaxadv.storage import cache
+from jaxadv.training import fit as training
+from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.zoo import recipes as zoo
 
 SHAPE = (4, 4, 1)
 RECIPE = Supervised((1e-4, 0.0), Schedule(2, 50, 0.01))
@@ -72,7 +76,7 @@ def test_unknown_name(tmp_path, splits, trained, name, hint):
 
 OWN_MODELS = """
 import numpy as np
-from jaxadv.models import mlp
+from jaxadv.networks.network import mlp
 
 def logits_fn(params, x):
     return x.reshape(len(x), -1)[:, :10] * params

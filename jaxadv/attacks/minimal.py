@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxadv.attacks import checks, lockstep
+from jaxadv.attacks import checks
+from jaxadv.attacks.lockstep import loop as lockstep
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
 

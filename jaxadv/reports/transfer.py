@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import experiment, paper, pictures, report
-from jaxadv.datasets import Dataset
-from jaxadv.report import Table, distortion, percent
-from jaxadv.robustness import robustness
-from jaxadv.transfer import TransferResult
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.measures.robustness import robustness
+from jaxadv.measures.transfer import TransferResult
+from jaxadv.reports import paper, pictures
+from jaxadv.reports import tables as report
+from jaxadv.reports.tables import Table, distortion, percent
+from jaxadv.runs import settings as experiment
 
 EXAMPLES = 3  # in the picture, per model
 

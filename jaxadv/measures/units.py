@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from jaxadv.datasets import IMAGE_SHAPE
-from jaxadv.models import Network, Params
-from jaxadv.zoo import Model
+from jaxadv.datasets.tfds import IMAGE_SHAPE
+from jaxadv.networks.network import Network, Params
+from jaxadv.zoo.recipes import Model
 
 RESAMPLES = 9999  # of the bootstrap and of the permutation test
 CONFIDENCE = 0.95

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.models import FullyConnected, Network, Params
+from jaxadv.networks.network import FullyConnected, Network, Params
 
 RESPONSE_SIZE, RESPONSE_K, RESPONSE_ALPHA, RESPONSE_BETA = 5, 2.0, 1e-4, 0.75
 

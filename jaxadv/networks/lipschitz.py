@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxadv import alexnet
-from jaxadv.models import Convolution, FullyConnected, Network, Params, identity
-from jaxadv.spectral import conv_operator_bound, dense_operator_norm
+from jaxadv.networks import alexnet
+from jaxadv.networks.network import Convolution, FullyConnected, Network, Params, identity
+from jaxadv.spectral.operators import conv_operator_bound, dense_operator_norm
 
 ROUNDING = 1e-5  # that a norm may be too small by in float32
 ACTIVATIONS = {jax.nn.sigmoid: 0.25, jnp.tanh: 1.0, jax.nn.relu: 1.0, identity: 1.0}

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxadv import lipschitz
-from jaxadv.datasets import Dataset
-from jaxadv.models import Network, Params, autoencoder
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks import lipschitz
+from jaxadv.networks.network import Network, Params, autoencoder
 
 GRAM_ITERATIONS = 5  # in training: norms are at most n^(1/64) too large, mostly much less
 

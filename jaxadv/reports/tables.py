@@ -12,7 +12,7 @@ import numpy as np
 import rich.box
 import rich.table
 
-from jaxadv import cache
+from jaxadv.storage import cache
 
 
 class Table(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import matplotlib.figure
 import numpy as np
 
-from jaxadv import cache
+from jaxadv.storage import cache
 
 
 def heat_maps(

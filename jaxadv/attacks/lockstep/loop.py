@@ -1,6 +1,6 @@
 """The lockstep attack: one tick is one gradient of every lane, and no lane waits for another.
 
-What a lane decides, it decides between two gradients (`jaxadv.attacks.lane`). A lane that has
+What a lane decides, it decides between two gradients (`stages`). A lane that has
 finished takes the next problem of the queue. Everything is pure and runs under one jit.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv.attacks.lane import (
+from jaxadv.attacks.lockstep.stages import (
     DESCEND,
     DONE,
     PROBE,

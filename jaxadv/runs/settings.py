@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from jaxadv import cache, command, datasets, paper, report, transfer, zoo
 from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.datasets import tfds as datasets
+from jaxadv.measures import transfer
+from jaxadv.reports import paper
+from jaxadv.reports import tables as report
+from jaxadv.runs import console as command
+from jaxadv.storage import cache
+from jaxadv.zoo import recipes as zoo
 
 Names = Annotated[tuple[str, ...], command.alias("--model")]
 

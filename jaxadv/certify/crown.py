@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxadv.models import FullyConnected, Network, Params, identity
+from jaxadv.networks.network import FullyConnected, Network, Params, identity
 
 IMAGES = 8  # that each device is given at a time
 ROUNDING = 1e-9  # of the terms of a sum, more than float64 loses on thousands of them

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import activations, experiment, pictures, report
-from jaxadv.activations import Maximisers
-from jaxadv.datasets import Dataset
-from jaxadv.report import Table, percent
+from jaxadv.datasets.tfds import Dataset
+from jaxadv.measures import units as activations
+from jaxadv.measures.units import Maximisers
+from jaxadv.reports import pictures
+from jaxadv.reports import tables as report
+from jaxadv.reports.tables import Table, percent
+from jaxadv.runs import settings as experiment
 
 KINDS = {"natural": "unit", "random": "direction"}
 

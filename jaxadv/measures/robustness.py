@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.transfer import Examples, chunks, feed
-from jaxadv.zoo import Model
+from jaxadv.measures.transfer import Examples, chunks, feed
+from jaxadv.zoo.recipes import Model
 
 LEVELS = 255  # of 8-bit images
 

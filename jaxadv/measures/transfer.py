@@ -11,13 +11,13 @@ import numpy as np
 
 import jaxadv.attacks
 import jaxadv.solvers
-from jaxadv import cache
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.training import error_rate
-from jaxadv.zoo import Model
+from jaxadv.storage import cache
+from jaxadv.training.fit import error_rate
+from jaxadv.zoo.recipes import Model
 
 CHUNK = 4096  # images per file: what memory must hold, and an interruption can lose
 

@@ -16,11 +16,12 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxadv import cache, training
 from jaxadv.attacks import checks
-from jaxadv.datasets import CLASSES, IMAGE_SHAPE, Dataset
-from jaxadv.models import Network, Params, autoencoder_classifier, cnn, lenet, mlp
-from jaxadv.training import Progress, Recipe, Schedule, SparseAutoencoder, Supervised
+from jaxadv.datasets.tfds import CLASSES, IMAGE_SHAPE, Dataset
+from jaxadv.networks.network import Network, Params, autoencoder_classifier, cnn, lenet, mlp
+from jaxadv.storage import cache
+from jaxadv.training import fit as training
+from jaxadv.training.fit import Progress, Recipe, Schedule, SparseAutoencoder, Supervised
 
 
 class Entry(NamedTuple):
