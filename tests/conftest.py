@@ -1,16 +1,28 @@
-"""Two CPU devices, as on the smallest machine the commands run on, and a small trained network."""
+"""Two CPU devices, as on the smallest machine the commands run on, and a small trained network.
+
+Shapes and types of signatures are checked in all calls. Compilations are kept between runs.
+"""
+
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update(
+    "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+install_import_hook(["jaxadv.datasets"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
 def mnist():
     """The first 3,000 training images of MNIST."""
-    from jaxadv.datasets import tfds as datasets
+    from jaxadv import datasets
 
     return datasets.load("mnist", "train[:3000]")
 

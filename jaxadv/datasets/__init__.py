@@ -1,5 +1,6 @@
 """Data sets as NumPy arrays."""
 
-from jaxadv.datasets.tfds import Dataset, load
+from jaxadv.datasets.dataset import Dataset, DatasetInfo
+from jaxadv.datasets.tfds import info, load
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "DatasetInfo", "info", "load"]

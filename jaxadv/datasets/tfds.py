@@ -29,16 +29,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxadv.datasets.dataset import Dataset, DatasetInfo
+
 TIMEOUT = 5  # seconds without an answer after which a server is given up
 IMAGE_SHAPE = (28, 28, 1)
 CLASSES = 10
-
-
-class Dataset(NamedTuple):
-    """Images, float32 (N, 28, 28, 1) in [0, 1], and labels, int32 (N,) in 0..9."""
-
-    images: np.ndarray
-    labels: np.ndarray
 
 
 class Split(NamedTuple):
@@ -98,6 +93,17 @@ a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845  train-labels-i
 }
 
 
+def info(name: str) -> DatasetInfo:
+    """Describes a data set, without loading it.
+
+    Raises:
+      ValueError: unknown `name`.
+    """
+    _check_name(name)
+    examples = {key: split.num_examples for key, split in SPLITS.items()}
+    return DatasetInfo(name, IMAGE_SHAPE, CLASSES, examples)
+
+
 def load(
     name: str, split: str | None = None, data_dir: str | os.PathLike | None = None
 ) -> Dataset | dict[str, Dataset]:
@@ -117,14 +123,18 @@ def load(
         ValueError: unknown `name`, bad `split`, or raw files that are not the canonical ones.
         FileNotFoundError: the raw files cannot be had; the message says which to put where.
     """
-    if name not in SOURCES:
-        close = difflib.get_close_matches(str(name).lower(), SOURCES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"Unknown data set {name!r}, not one of {list(SOURCES)}.{hint}")
+    _check_name(name)
     builder = _prepared_builder(name, data_dir)
     if split is None:
         return {each: _read(builder, each) for each in SPLITS}
     return _read(builder, split)
+
+
+def _check_name(name):
+    if name not in SOURCES:
+        close = difflib.get_close_matches(str(name).lower(), SOURCES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"Unknown data set {name!r}, not one of {list(SOURCES)}.{hint}")
 
 
 _preparing = threading.Lock()  # redirect_stdout acts on all threads
