@@ -6,28 +6,28 @@ and the examples.
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.datasets import tfds as datasets
-from jaxadv.datasets.tfds import Dataset
+from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.measures.halves import errors_on_halves, in_halves
+from jaxadv.measures.transfer import transfer
 from jaxadv.reports import paper
-from jaxadv.reports import tables as report
-from jaxadv.reports import transfer as transfer_report
-from jaxadv.runs import console as command
-from jaxadv.runs import settings as experiment
-from jaxadv.training.fit import error_rate
-from jaxadv.zoo import recipes as zoo
-
-PRIME = "'"  # ends the name of a network trained on the second half
+from jaxadv.reports import transfer as report
+from jaxadv.reports.publish import publish
+from jaxadv.runs import command, settings
+from jaxadv.runs.console import progress_by_name
+from jaxadv.runs.inputs import PRIME, load_data, load_models_on_halves, trained_on
+from jaxadv.runs.record import Clock, record
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(experiment.Settings):
+class Config(settings.Settings):
     """Settings of the experiment."""
 
-    models: experiment.Names = (*paper.TABLE_3, "LeNet-5", "LeNet-5'")
+    models: settings.Names = (*paper.TABLE_3, "LeNet-5", "LeNet-5'")
     """Networks by name, trained on P1, the first half of the training set; with a prime, as in
     FC100-100-10', from another start on P2, the second half. Or your own, as module:function that
     returns (logits_fn, params) or (Network, params)."""
@@ -42,86 +42,46 @@ class Config(experiment.Settings):
     """Settings of the attack."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return command.main(run, Config, argv)
-
-
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
     check(config)
-    clock = experiment.Clock()
+    clock = Clock()
     with clock.stage("data"):
-        splits = experiment.load_data(config)
+        splits = load_data(config)
     with clock.stage("training"):
         halves = in_halves(splits["train"])
-        models = train(config, halves, splits["test"])
-    attacked = Dataset(*(array[: config.images] for array in splits["test"]))
-    with clock.stage("attack"):
-        result = experiment.measure_transfer(
-            config,
-            models,
-            attacked,
+        models = load_models_on_halves(config, halves, splits["test"])
+    attacked = splits["test"].part(slice(config.images))
+    targets = wrong_targets(attacked.labels, config.info.classes, config.seed)
+    bars = progress_by_name("attacking", config.models, config.images)
+    with clock.stage("attack"), bars as progress:
+        result = transfer(
+            *(models, attacked, targets),
             options=config.attack,
             noise_stddevs=config.noise,
             amplifications=[(config.amplify_to, clip) for clip in (False, True)],
+            seed=config.seed,
+            cache_dir=config.cache_dir,
+            progress=progress,
         )
-    published = paper.for_dataset(config.dataset, paper.TABLES_3_AND_4)
-    figures = transfer_report.figures(result, published)
-    for model, model_figures in zip(models, figures["models"], strict=True):
-        model_figures |= errors_on_halves(model, halves)
-    figures |= {"images": config.images} | experiment.record(config, clock)
-    texts = [
-        transfer_report.table_3(figures),
-        transfer_report.table_4(figures),
-        transfer_report.note(figures, "test"),
-    ]
-    transfer_report.write(config.out, "cross_training", figures, texts, result, attacked)
-    command.console.print(*map(report.for_terminal, texts), sep="\n")
-    command.console.print(f"Tables, pictures and examples are in {config.out}/.")
+    figures = report.figures(result, paper.for_dataset(config.dataset, paper.TABLES_3_AND_4))
+    for model, row in zip(models, figures["models"], strict=True):
+        row |= {"trained_on": trained_on(model.name), **errors_on_halves(model, halves)}
+    figures |= {"images": config.images} | record(config, clock)
+    report.write_examples(config.out, result, attacked)
+    report.draw(config.out, "cross_training", figures)
+    texts = [report.table_3(figures), report.table_4(figures), report.note(figures, "test")]
+    publish(config.out, "cross_training", figures, texts, "Tables, pictures and examples are")
 
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
-    experiment.check(config, [name.removesuffix(PRIME) for name in config.models])
-    experiment.check_count("images", config.images, datasets.SPLITS["test"].num_examples)
-    experiment.check_sizes("noise", config.noise)
-    experiment.check_sizes("amplify_to", [config.amplify_to])
+    settings.check(config, [name.removesuffix(PRIME) for name in config.models])
+    settings.check_count("images", config.images, config.info.examples["test"])
+    settings.check_sizes(noise=config.noise, amplify_to=[config.amplify_to])
 
 
-def in_halves(dataset: Dataset) -> dict[str, Dataset]:
-    """P1 and P2."""
-    middle = len(dataset.images) // 2
-    parts = {"P1": slice(middle), "P2": slice(middle, None)}
-    return {name: Dataset(*(array[part] for array in dataset)) for name, part in parts.items()}
-
-
-def train(config: Config, halves: dict[str, Dataset], test: Dataset) -> list[zoo.Model]:
-    """Trains the networks, or reads their weights."""
-    models = {}
-    for part, prime, seed in (("P1", "", config.seed), ("P2", PRIME, (config.seed + 1) % 2**32)):
-        names = [name for name in config.models if name.endswith(PRIME) == bool(prime)]
-        trained = experiment.load_models(
-            dataclasses.replace(config, seed=seed),
-            {"train": halves[part], "test": test},
-            [name.removesuffix(PRIME) for name in names],
-        )
-        models |= {
-            name: model._replace(name=name) for name, model in zip(names, trained, strict=True)
-        }
-    return [models[name] for name in config.models]
-
-
-def errors_on_halves(model: zoo.Model, halves: dict[str, Dataset]) -> dict[str, str | float]:
-    """The errors of Table 3 on the parts of the training set."""
-    errors = [error_rate(model.network.logits, model.params, *half) for half in halves.values()]
-    trained_on = "–" if ":" in model.name else "P2" if model.name.endswith(PRIME) else "P1"
-    return {
-        "trained_on": trained_on,
-        "part_1_error": errors[0],
-        "part_2_error": errors[1],
-    }
-
+main = functools.partial(command.main, run, Config)
 
 if __name__ == "__main__":
     sys.exit(main())

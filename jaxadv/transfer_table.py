@@ -6,23 +6,28 @@ pictures and the examples.
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.datasets import tfds as datasets
-from jaxadv.reports import paper
-from jaxadv.reports import tables as report
-from jaxadv.reports import transfer as transfer_report
-from jaxadv.runs import console as command
-from jaxadv.runs import settings as experiment
+from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.measures.robustness import robustness_of_all
+from jaxadv.measures.transfer import transfer
+from jaxadv.reports import paper, robustness
+from jaxadv.reports import transfer as report
+from jaxadv.reports.publish import publish
+from jaxadv.runs import command, settings
+from jaxadv.runs.console import progress_by_name
+from jaxadv.runs.inputs import load_data, load_models
+from jaxadv.runs.record import Clock, record
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(experiment.Settings):
+class Config(settings.Settings):
     """Settings of the experiment."""
 
-    models: experiment.Names = (*paper.TABLE_1, "LeNet-5")
+    models: settings.Names = (*paper.TABLE_1, "LeNet-5")
     out: Path = Path("results/transfer_table")
     images: int = 2000
     """Number of training images to attack, from the first on."""
@@ -36,55 +41,49 @@ class Config(experiment.Settings):
     """Settings of the attack."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return command.main(run, Config, argv)
-
-
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
     check(config)
-    clock = experiment.Clock()
+    clock = Clock()
     with clock.stage("data"):
-        splits = experiment.load_data(config)
+        splits = load_data(config)
     with clock.stage("training"):
-        models = experiment.load_models(config, splits)
-    attacked = datasets.Dataset(*(array[: config.images] for array in splits["train"]))
-    with clock.stage("attack"):
-        options = {"options": config.attack, "noise_stddevs": config.noise}
-        result = experiment.measure_transfer(config, models, attacked, **options)
-    with clock.stage("robustness"):
-        robust = transfer_report.robustness_figures(
-            result,
-            attacked,
-            amplification=config.amplification,
-            noise_stddevs=config.robustness_noise,
+        models = load_models(config, splits)
+    attacked = splits["train"].part(slice(config.images))
+    targets = wrong_targets(attacked.labels, config.info.classes, config.seed)
+    bars = progress_by_name("attacking", config.models, config.images)
+    with clock.stage("attack"), bars as progress:
+        result = transfer(
+            *(models, attacked, targets),
+            options=config.attack,
+            noise_stddevs=config.noise,
             seed=config.seed,
+            cache_dir=config.cache_dir,
+            progress=progress,
         )
-    published = paper.for_dataset(config.dataset, paper.TABLES_1_AND_2)
-    figures = transfer_report.figures(result, published)
-    figures |= {"images": config.images, "robustness": robust}
-    figures |= experiment.record(config, clock)
-    texts = [
-        transfer_report.table_1(figures),
-        transfer_report.table_2(figures),
-        transfer_report.robustness_table(figures),
-        transfer_report.note(figures, "training"),
-    ]
-    transfer_report.write(config.out, "transfer_table", figures, texts, result, attacked)
-    transfer_report.draw_robustness(config.out / "robustness.png", figures)
-    command.console.print(*map(report.for_terminal, texts), sep="\n")
-    command.console.print(f"Tables, pictures and examples are in {config.out}/.")
+    with clock.stage("robustness"):
+        noise = {"amplification": config.amplification, "noise_stddevs": config.robustness_noise}
+        robust = robustness_of_all(result, attacked, seed=config.seed, **noise)
+    figures = report.figures(result, paper.for_dataset(config.dataset, paper.TABLES_1_AND_2))
+    figures |= {"images": config.images, "robustness": robustness.figures(robust, **noise)}
+    figures |= record(config, clock)
+    report.write_examples(config.out, result, attacked)
+    report.draw(config.out, "transfer_table", figures)
+    robustness.draw(config.out / "robustness.png", figures)
+    tables = report.table_1(figures), report.table_2(figures), robustness.table(figures)
+    texts = [*tables, report.note(figures, "training")]
+    publish(config.out, "transfer_table", figures, texts, "Tables, pictures and examples are")
 
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
-    experiment.check(config)
-    experiment.check_count("images", config.images, datasets.SPLITS["train"].num_examples)
-    experiment.check_sizes("noise", config.noise)
-    experiment.check_sizes("robustness_noise", config.robustness_noise)
-    experiment.check_sizes("amplification", [config.amplification])
+    settings.check(config)
+    settings.check_count("images", config.images, config.info.examples["train"])
+    settings.check_sizes(noise=config.noise, robustness_noise=config.robustness_noise)
+    settings.check_sizes(amplification=[config.amplification])
 
+
+main = functools.partial(command.main, run, Config)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,6 +5,7 @@ in units of the distance D = ‖r‖ of the nearest adversarial example found, s
 """
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,35 +13,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-import scipy.stats
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxadv.attacks.results import AttackResult
+from jaxadv.datasets import Dataset
+from jaxadv.measures.nearest import Nearest
+from jaxadv.networks import LogitsFn
+from jaxadv.zoo import Model
 
-WAYS = ("isotropic", "around the example", "in the span")
-MAX_SAMPLES = 2**30  # per image, norm and way: counts are int32
+REGIONS = ("isotropic", "around the example", "in the span")
+MAX_SAMPLES = 2**30  # per image, norm and region: counts are int32
 IMAGES = 4  # that each device is given at a time
-RESAMPLINGS = 2000  # of the bootstrap
-DEPENDENT = 1e-3  # singular values of unit vectors, relative to the largest, that count as zero
-
-LogitsFn = Callable[[Any, jax.Array], jax.Array]
 
 
-class Nearest(NamedTuple):
-    """The adversarial examples of N images that perturbations are compared with.
+class Counts(NamedTuple):
+    """What was measured for a network."""
 
-    Where no attack succeeded, `found` is False, and D and the basis are zero.
-    """
-
-    x_adv: np.ndarray  # (N, …) the nearest example
-    distance: np.ndarray  # (N,) D = ‖x_adv − x‖
-    basis: np.ndarray  # (N, d, n) orthonormal rows that span the nearest directions, then zeros
-    dimension: np.ndarray  # (N,) of the span, at most d
-
-    @property
-    def found(self) -> np.ndarray:
-        """(N,) bool: whether there is an example."""
-        return self.dimension > 0
+    model: Model
+    examples: Nearest
+    changed: np.ndarray  # (images, regions, norms) perturbations that changed the class
+    seconds: float  # that the sampling took, compilation included
 
 
 class _Image(NamedTuple):
@@ -55,33 +46,27 @@ class _Image(NamedTuple):
     basis: jax.Array
 
 
-def nearest(x: np.ndarray, label: np.ndarray, results: AttackResult, directions: int) -> Nearest:
-    """Finds the nearest example of each image, and the span of the directions to the nearest few.
-
-    The basis is made of right singular vectors of the directions. A direction that depends on the
-    others, or is missing because attacks failed, lowers the dimension of the span. (The QR
-    decomposition would put an arbitrary vector in its place.)
-
-    Args:
-      x: (N, …) images.
-      label: (N,) their classes, which are no targets.
-      results: of `all_targets`, of shape (N, k, …).
-      directions: d, the number of targets, nearest first, whose x_adv − x span the space.
-    """
-    usable = results.success & (results.target != label[:, None])
-    order = np.argsort(np.where(usable, results.distortion, np.inf), axis=1, kind="stable")
-    rows, order = np.arange(len(x))[:, None], order[:, :directions]
-    r = np.asarray(results.x_adv[rows, order] - x[:, None], float).reshape(*order.shape, -1)
-    norms = np.where(usable[rows, order], np.linalg.norm(r, axis=2), 0)
-    unit = np.where(norms > 0, 1 / np.where(norms > 0, norms, 1), 0)[..., None] * r
-    _, values, basis = np.linalg.svd(unit, full_matrices=False)
-    spans = (values > DEPENDENT * values[:, :1]) & (norms[:, :1] > 0)
-    return Nearest(
-        x_adv=results.x_adv[np.arange(len(x)), order[:, 0]],
-        distance=norms[:, 0],
-        basis=np.where(spans[..., None], basis, 0).astype(x.dtype),
-        dimension=spans.sum(axis=1),
-    )
+def count_all_changed(
+    models: Sequence[Model],
+    chosen: Sequence[Dataset],
+    examples: Sequence[Nearest],
+    norms: Sequence[float],
+    samples: int,
+    seed: int,
+    *,
+    clip: bool = False,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Counts]:
+    """`count_changed` for each network, on its own images; `progress` is told its name, too."""
+    counts = []
+    for model, (x, label), near in zip(models, chosen, examples, strict=True):
+        start = time.perf_counter()
+        report = progress and functools.partial(progress, model.name)
+        logits_fn, settings = model.network.logits, (norms, samples, seed)
+        options = {"clip": clip, "progress": report}
+        changed = count_changed(logits_fn, model.params, x, label, near, *settings, **options)
+        counts.append(Counts(model, near, changed, time.perf_counter() - start))
+    return counts
 
 
 def count_changed(
@@ -98,14 +83,14 @@ def count_changed(
     batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Counts the random perturbations after which the class is not the image's, in three ways.
+    """Counts the random perturbations after which the class is not the image's, in three regions.
 
     With u uniform on the unit sphere of all directions and v on that of the span, and s a norm:
     isotropic is x + s D u; around the example, x_adv + s D u; in the span, x + s D v. As x_adv lies
     barely beyond the boundary, the fraction around it is 1 for the smallest s. From there on it is
     1/2 where the boundary is flat, and less where the other class ends there in a corner.
 
-    The same u and v serve for all norms, and u for two ways, so that the points of a curve are
+    The same u and v serve for all norms, and u in two regions, so that the points of a curve are
     correlated. Each sample has a key of its own, from the seed, the image's index and the sample's:
     counts do not depend on the number of devices or on the batch size, but for rounding of the
     logits. Samples are drawn on the devices, and only counts leave them.
@@ -117,7 +102,7 @@ def count_changed(
       label: (N,) their classes by logits_fn.
       examples: of these images; where there is none, nothing is counted.
       norms: S norms s, in units of D.
-      samples: per image, norm and way, from 1 to 2³⁰.
+      samples: per image, norm and region, from 1 to 2³⁰.
       seed: of the perturbations.
       clip: whether perturbed images are clipped to [0, 1], which makes perturbations smaller.
       batch_size: samples that each device draws side by side, rounded up to a multiple of 8; by
@@ -125,7 +110,7 @@ def count_changed(
       progress: called with the number of images just completed.
 
     Returns:
-      (N, 3, S) int32 counts, in the order of `WAYS`.
+      (N, 3, S) int32 counts, in the order of `REGIONS`.
 
     Raises:
       ValueError: samples is out of range.
@@ -224,30 +209,3 @@ def flat_fraction(norm: np.ndarray, n: int) -> np.ndarray:
     """
     norm = np.maximum(norm, 1.0)
     return 0.5 * scipy.special.betainc((n - 1) / 2, 0.5, 1 - norm**-2.0)
-
-
-def clopper_pearson(hits: np.ndarray, samples: int, level: float = 0.95) -> np.ndarray:
-    """The exact two-sided confidence interval of a binomial's probability: (…,) -> (2, …).
-
-    Without hits it is from 0 to 1 − ((1 − level)/2)^(1/samples), about 3.7 / samples. For hits
-    pooled from several images it holds, too, for the mean of their probabilities: a sum of unequal
-    binomials has less variance than a binomial of the mean probability.
-    """
-    hits, tail = np.asarray(hits), (1 - level) / 2
-    low = scipy.stats.beta.ppf(tail, hits, samples - hits + 1)
-    high = scipy.stats.beta.ppf(1 - tail, hits + 1, samples - hits)
-    return np.stack([np.where(hits == 0, 0.0, low), np.where(hits == samples, 1.0, high)])
-
-
-def bootstrap(fractions: np.ndarray, seed: int, level: float = 0.95) -> np.ndarray:
-    """The percentile interval of the mean over images drawn anew: (N, …) -> (2, …).
-
-    It holds the variation between images and that of sampling. Where all fractions are zero it is
-    zero, and says nothing.
-    """
-    count = len(fractions)
-    weights = np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1 / count), size=RESAMPLINGS
-    )
-    means = np.tensordot(weights / count, fractions, axes=1)
-    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -1,13 +1,14 @@
 """How robust adversarial examples are themselves: to noise and to rounding (sec. 4)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.measures.transfer import Examples, chunks, feed
-from jaxadv.zoo.recipes import Model
+from jaxadv.datasets import Dataset
+from jaxadv.measures.transfer import Examples, TransferResult, chunks, feed
+from jaxadv.zoo import Model
 
 LEVELS = 255  # of 8-bit images
 
@@ -70,6 +71,16 @@ def robustness(
 
     kinds = {"originals": originals, "examples": found.images, "amplified": amplified}
     return {name: measured(kind) for name, kind in kinds.items()}
+
+
+def robustness_of_all(
+    result: TransferResult, dataset: Dataset, **settings: Any
+) -> dict[str, dict[str, Robustness]]:
+    """`robustness` of each network's own examples, by its name; the settings are of that."""
+    return {
+        model.name: robustness(model, *dataset, found, **settings)
+        for model, found in zip(result.models, result.examples, strict=True)
+    }
 
 
 def rounded(x: np.ndarray) -> np.ndarray:

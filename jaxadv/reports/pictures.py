@@ -1,79 +1,36 @@
-"""Pictures, as PNG files."""
+"""Pictures of images, as PNG files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+import matplotlib.axes
 import matplotlib.figure
 import numpy as np
+from jaxtyping import Float
 
 from jaxadv.storage import cache
 
-
-def heat_maps(
-    path: Path, panels: dict[str, np.ndarray], rows: Sequence[str], columns: Sequence[str]
-) -> None:
-    """Draws matrices of fractions side by side.
-
-    Args:
-      path: of the PNG.
-      panels: title -> (rows, columns) fractions, NaN where there is none.
-      rows: their names.
-      columns: their names.
-    """
-    figure = matplotlib.figure.Figure(
-        figsize=(3 + 0.75 * len(columns) * len(panels), 2.6 + 0.45 * len(rows)),
-        layout="constrained",
-    )
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        image = axis.imshow(100 * values, vmin=0, vmax=100, cmap="magma", aspect="auto")
-        axis.set_title(title)
-        axis.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
-        axis.set_yticks(range(len(rows)), rows)
-        axis.set_xlabel("fed to")
-        for (row, column), value in np.ndenumerate(values):
-            if np.isfinite(value):
-                color = "black" if value > 0.6 else "white"
-                axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=color)
-    axes[0].set_ylabel("made for")
-    figure.colorbar(image, ax=list(axes), label="error (%)", pad=0.02)
-    _save(figure, path)
+Image = Float[np.ndarray, "height width *channels"]
 
 
-def curves(
-    path: Path,
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
-    xlabel: str,
-    ylabel: str,
-) -> None:
-    """Draws curves, panels side by side: title -> label -> (x, y), with x on a log axis."""
-    figure = matplotlib.figure.Figure(figsize=(1 + 4 * len(panels), 4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
-        for label, (x, y) in lines.items():
-            axis.plot(x, y, "o-", markersize=3, label=label)
-        axis.set(title=title, xlabel=xlabel, xscale="log")
-        axis.set_xticks(x, [f"{value:g}" for value in x], minor=False)
-        axis.set_xticks([], minor=True)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel(ylabel)
-    axes[-1].legend(fontsize=8)
-    _save(figure, path)
+def save(figure: matplotlib.figure.Figure, path: Path) -> None:
+    """Writes a whole PNG, or none."""
+    with cache.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def example_images(
     path: Path,
     rows: Sequence[str],
-    groups: Sequence[Sequence[tuple[np.ndarray, np.ndarray, str]]],
+    groups: Sequence[Sequence[tuple[Image, Image, str]]],
 ) -> None:
     """Draws originals, their distorted versions and the differences.
 
     Args:
       path: of the PNG.
       rows: name of each row.
-      groups: for each row some (original, distorted, caption); images (height, width[, 1]) in
-        [0, 1]. Differences are drawn on a scale of their own for each row, blue below 0.
+      groups: for each row some (original, distorted, caption); images (height, width[, 1 or 3])
+        in [0, 1]. Differences are drawn on a scale of their own for each row, blue below 0.
     """
     count = max(map(len, groups))
     figure = matplotlib.figure.Figure(
@@ -89,136 +46,25 @@ def example_images(
         limit = max((np.abs(distorted - x).max() for x, distorted, _ in group), default=1.0)
         for index, (original, distorted, caption) in enumerate(group):
             first, second, third = line[3 * index : 3 * index + 3]
-            first.imshow(original.squeeze(), cmap="gray", vmin=0, vmax=1)
-            second.imshow(distorted.squeeze(), cmap="gray", vmin=0, vmax=1)
+            _show(first, original)
+            _show(second, distorted)
             second.set_xlabel(caption, fontsize=10)
-            difference = (distorted - original).squeeze()
-            third.imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _show_difference(third, distorted - original, limit)
             third.set_xlabel(f"± {limit:.2f}", fontsize=9)
     for axis, title in zip(axes[0], ["original", "distorted", "difference"] * count, strict=True):
         axis.set_title(title, fontsize=10)
-    _save(figure, path)
-
-
-def _save(figure, path):
-    with cache.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
-class Curve(NamedTuple):
-    """Fractions with intervals; where a fraction is None, `high` is an upper bound."""
-
-    name: str
-    fractions: Sequence[float | None]
-    low: Sequence[float | None]
-    high: Sequence[float]
-
-
-class Panel(NamedTuple):
-    """Curves, and one for reference, given by its points."""
-
-    title: str
-    scale: str  # of the y axis: log or linear
-    curves: Sequence[Curve]
-    reference: tuple[Sequence[float], Sequence[float]]
-
-
-def fractions(
-    path: Path, panels: Sequence[Panel], x: Sequence[float], label: str, reference: str
-) -> None:
-    """Draws fractions with their intervals side by side; zero is left out of logarithmic scales.
-
-    Args:
-      path: of the PNG.
-      panels: what to draw; upper bounds become triangles, references are dashed.
-      x: of the points of each curve, positive, on a logarithmic scale.
-      label: of the x axis.
-      reference: its name.
-    """
-    figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    bottom = 0.5 * np.min([curve.high for panel in panels for curve in panel.curves])
-    for axis, (title, scale, curves, (at, values)) in zip(axes, panels, strict=True):
-        axis.plot(at, np.where(values, values, np.nan), "k--", linewidth=0.8, label=reference)
-        for index, curve in enumerate(curves):
-            y, low, high = (np.array(values, float) for values in curve[1:])
-            style = {"color": f"C{index}", "fillstyle": "none", "markersize": 5 + 3 * index}
-            axis.plot(x, y, ".-", color=style["color"], label=curve.name)
-            axis.fill_between(x, np.maximum(low, 1e-12), high, color=style["color"], alpha=0.2)
-            axis.plot(x, np.where(np.isnan(y), high, np.nan), "v", **style)
-        axis.set(title=title, xlabel=label, xscale="log", yscale=scale)
-        axis.set_ylim(*((bottom, 1.3) if scale == "log" else (0, 1)))
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("fraction")
-    axes[0].legend()
-    _save(figure, path)
-
-
-def distributions(
-    path: Path,
-    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
-    ticks: Sequence[float],
-    xlabel: str,
-    ylabel: str,
-    levels: Mapping[str, float],
-) -> None:
-    """Draws box plots, up to four panels in a row.
-
-    Args:
-      path: of the PNG.
-      panels: title -> label -> a sample for each of the ticks; boxes span the quartiles, whiskers
-        all of the sample, and triangles are means.
-      ticks: of the x axis.
-      xlabel: of the x axis.
-      ylabel: of the y axis.
-      levels: label -> a value that is drawn as a dashed line.
-    """
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = matplotlib.figure.Figure(
-        figsize=(1 + 2.6 * columns, 0.8 + 2.4 * lines), layout="constrained"
-    )
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    for axis, (title, samples) in zip(axes.flat, panels.items(), strict=False):
-        width = 0.8 / len(samples)
-        handles = {}
-        for index, (label, sample) in enumerate(samples.items()):
-            color = f"C{index}"
-            boxes = axis.boxplot(
-                sample,
-                positions=np.arange(len(ticks)) + (index - (len(samples) - 1) / 2) * width,
-                widths=0.8 * width,
-                whis=(0, 100),
-                showmeans=True,
-                patch_artist=True,
-                boxprops={"facecolor": color, "alpha": 0.5},
-                medianprops={"color": "black"},
-                meanprops={"markerfacecolor": color, "markeredgecolor": "black"},
-            )
-            handles[label] = boxes["boxes"][0]
-        for label, value in levels.items():
-            handles[label] = axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
-        axis.set_title(title, fontsize=10)
-        axis.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
-        axis.tick_params(labelbottom=True)
-        axis.grid(axis="y", alpha=0.3)
-    figure.supxlabel(xlabel)
-    figure.supylabel(ylabel)
-    figure.legend(handles.values(), handles, loc="outside upper right", ncols=len(handles))
-    _save(figure, path)
+    save(figure, path)
 
 
 def image_rows(
-    path: Path, names: Sequence[str], rows: Sequence[Sequence[tuple[np.ndarray, str]]]
+    path: Path, names: Sequence[str], rows: Sequence[Sequence[tuple[Image, str]]]
 ) -> None:
     """Draws rows of equally many images.
 
     Args:
       path: of the PNG.
       names: of the rows.
-      rows: (image, caption) pairs; images (height, width[, 1]) in [0, 1].
+      rows: (image, caption) pairs; images (height, width[, 1 or 3]) in [0, 1].
     """
     columns = len(rows[0])
     figure = matplotlib.figure.Figure(
@@ -229,72 +75,28 @@ def image_rows(
     for line, name, row in zip(axes, names, rows, strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, (image, caption) in zip(line, row, strict=True):
-            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            _show(axis, image)
             axis.set(xticks=[], yticks=[], frame_on=False)
             axis.set_xlabel(caption, fontsize=8, labelpad=1)
-    _save(figure, path)
+    save(figure, path)
 
 
-def sorted_values(
-    path: Path, panels: Mapping[str, Mapping[str, np.ndarray]], by: str, ylabel: str
-) -> None:
-    """Draws values for each of many things, up to three panels in a row, on a log axis.
-
-    Args:
-      path: of the PNG.
-      panels: title -> label -> (N,) values, of which those that are not positive are left out.
-      by: the label that the things are sorted by; drawn as a line, others as dots.
-      ylabel: of the y axis.
-    """
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = matplotlib.figure.Figure(
-        figsize=(max(8, 1 + 3 * columns), 0.9 + 2.5 * lines), layout="constrained"
-    )
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    for axis, (title, values) in zip(axes.flat, panels.items(), strict=False):
-        order = np.argsort(values[by])
-        for label, each in values.items():
-            y = np.where(each > 0, each, np.nan)[order]
-            style = {"color": "black"} if label == by else {"marker": ".", "linestyle": "none"}
-            axis.plot(y, label=label, markersize=2.5, **style)
-        axis.set(yscale="log")
-        axis.set_title(title, fontsize=10)
-        axis.grid(axis="y", alpha=0.3)
-    figure.supxlabel(f"images, sorted by {by}")
-    figure.supylabel(ylabel)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    _save(figure, path)
+def _show(axis: matplotlib.axes.Axes, image: np.ndarray) -> None:
+    """Grey, or in colour where there are three channels; of other numbers, their mean."""
+    axis.imshow(_planes(image), cmap="gray", vmin=0, vmax=1)
 
 
-def stacked(
-    path: Path,
-    x: Sequence[float],
-    panels: Mapping[str, Mapping[str, Sequence[float | None]]],
-    xlabel: str,
-) -> None:
-    """Draws panels above each other on one logarithmic x axis.
+def _show_difference(axis, difference, limit):
+    """Grey images' from blue to red; colours' around a medium grey."""
+    planes = _planes(difference)
+    if planes.ndim == 2:
+        axis.imshow(planes, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    else:
+        axis.imshow(0.5 + 0.5 * planes / (limit or 1))
 
-    Args:
-      path: of the PNG.
-      x: (N,) positive values.
-      panels: label of the y axis -> label of a line -> (N,) values, None where there is none.
-      xlabel: of the x axis.
-    """
-    figure = matplotlib.figure.Figure(figsize=(6.5, 1 + 2.4 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
-    order = np.argsort(x)
-    for axis, (ylabel, lines) in zip(axes, panels.items(), strict=True):
-        for label, y in lines.items():
-            axis.plot(np.array(x)[order], np.array(y, float)[order], "o-", label=label)
-        axis.set(xscale="log", ylabel=ylabel)
-        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
-        axis.grid(alpha=0.3)
-        axis.legend()
-    axes[-1].set_xticks(x, [f"{value:.3g}" for value in x], minor=False)
-    axes[-1].set_xticks([], minor=True)
-    axes[-1].set_xlabel(xlabel)
-    _save(figure, path)
+
+def _planes(image):
+    """(height, width) or (height, width, 3)."""
+    if image.ndim == 3 and image.shape[-1] != 3:
+        return image.mean(axis=-1)
+    return image

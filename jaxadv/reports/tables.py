@@ -1,18 +1,12 @@
-"""Tables, JSON and arrays, as files and on the terminal."""
+"""Tables and notes, on the terminal and as Markdown, and how figures are written in them."""
 
-import json
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 import rich.box
 import rich.table
 
-from jaxadv.storage import cache
+Figures = Mapping[str, Any]  # what the JSON file of a command holds
 
 
 class Table(NamedTuple):
@@ -57,14 +51,20 @@ def markdown(texts: Sequence[Table | str]) -> str:
     return "\n".join(parts)
 
 
-def percent(value: float, paper: float | None = None, digits: int = 1) -> str:
-    """A fraction in per cent, the paper's in brackets: "12.3 (11.7)"."""
-    return beside(f"{100 * value:.{digits}f}", None if paper is None else f"{100 * paper:.4g}")
+def percent(value: float | None, paper: float | None = None, digits: int = 1) -> str:
+    """A fraction in per cent, the paper's in brackets: "12.3 (11.7)"; a dash for None."""
+    shown = "–" if value is None else f"{100 * value:.{digits}f}"
+    return beside(shown, None if paper is None else f"{100 * paper:.4g}")
+
+
+def decimals(value: float | None, digits: int) -> str:
+    """A figure with so many decimals; a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def distortion(value: float | None, paper: float | None = None) -> str:
     """A distortion, the paper's in brackets: "0.045 (0.058)"."""
-    return beside("–" if value is None else f"{value:.3f}", None if paper is None else f"{paper:g}")
+    return beside(decimals(value, 3), None if paper is None else f"{paper:g}")
 
 
 def beside(value: str, paper: str | None) -> str:
@@ -72,42 +72,7 @@ def beside(value: str, paper: str | None) -> str:
     return value if paper is None else f"{value} ({paper})"
 
 
-def environment() -> dict[str, Any]:
-    """What a figure may depend on: the versions of packages, and the device."""
-    packages = ("jaxadv", "jax", "jaxlib", "jaxopt", "flax", "optax", "numpy")
-    return {
-        "versions": {package: metadata.version(package) for package in packages},
-        "device": f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}",
-    }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON; NaN is refused, as it is not JSON."""
-    with cache.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))
-
-
-class Parts(NamedTuple):
-    """An array that comes in parts, along its first axis."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    parts: Iterable[np.ndarray]
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Parts]) -> None:
-    """Writes an .npz file, of which memory holds a part at a time."""
-    with cache.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, (shape, dtype, parts) in arrays.items():
-            descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-            header = {"descr": descr, "fortran_order": False, "shape": shape}
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                for part in parts:
-                    file.write(np.ascontiguousarray(part, dtype).tobytes())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file, or none."""
-    with cache.replacing(path) as temporary:
-        temporary.write_text(text)
+def run_of(figures: Figures) -> str:
+    """The end of the note below tables: seed, device and seconds of a run."""
+    total = figures["seconds"]["total"]
+    return f"seed {figures['seed']}; {figures['device']}, {total:.0f} s."

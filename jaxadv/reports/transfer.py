@@ -1,22 +1,16 @@
 """Tables of transfer beside the paper's, from a `TransferResult`: figures, tables, pictures."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxadv.datasets.tfds import Dataset
-from jaxadv.measures.robustness import robustness
+from jaxadv.datasets import Dataset
 from jaxadv.measures.transfer import TransferResult
-from jaxadv.reports import paper, pictures
-from jaxadv.reports import tables as report
-from jaxadv.reports.tables import Table, distortion, percent
-from jaxadv.runs import settings as experiment
+from jaxadv.reports import files, paper, pictures, plots
+from jaxadv.reports.tables import Figures, Table, distortion, percent, run_of
 
 EXAMPLES = 3  # in the picture, per model
-
-Figures = Mapping[str, Any]  # what the JSON file holds
 
 
 def figures(result: TransferResult, published: paper.Tables) -> dict[str, Any]:
@@ -46,23 +40,6 @@ def figures(result: TransferResult, published: paper.Tables) -> dict[str, Any]:
         theirs = published.errors.get(row["name"], {})
         row["paper"] = [theirs.get(column) for column in columns]
     return {"models": models, "columns": columns, "rows": rows}
-
-
-def robustness_figures(
-    result: TransferResult,
-    dataset: Dataset,
-    *,
-    amplification: float,
-    noise_stddevs: Sequence[float],
-    seed: int,
-) -> dict[str, Any]:
-    """What noise and rounding make of each model's own examples; see `robustness`."""
-    settings = {"amplification": amplification, "noise_stddevs": noise_stddevs, "seed": seed}
-    models = []
-    for model, found in zip(result.models, result.examples, strict=True):
-        kinds = robustness(model, *dataset, found, **settings)
-        models.append({"name": model.name} | {k: each._asdict() for k, each in kinds.items()})
-    return {"amplification": amplification, "noise": list(noise_stddevs), "models": models}
 
 
 def table_1(figures: Figures) -> Table:
@@ -117,21 +94,6 @@ def table_4(figures: Figures) -> Table:
     return error_table(title, figures)
 
 
-def robustness_table(figures: Figures) -> Table:
-    """Errors on a model's own examples, as found and amplified, after rounding and noise."""
-    robust = figures["robustness"]
-    noise = [f"noise {stddev:g}" for stddev in robust["noise"]]
-    labels = {"examples": "", "amplified": f", {robust['amplification']:g} r"}
-    rows = []
-    for model in robust["models"]:
-        for kind, label in labels.items():
-            each = model[kind]
-            errors = each["unchanged"], each["rounded"], *each["noise"]
-            rows.append([model["name"] + label, *map(percent, errors)])
-    title = "Robustness: error (%) on a model's own examples, changed"
-    return Table(title, ["examples", "as is", "8 bits", *noise], rows)
-
-
 def error_table(title: str, figures: Figures) -> Table:
     """Error of the column's model on what the row names."""
     rows = []
@@ -146,73 +108,29 @@ def note(figures: Figures, split: str) -> str:
     compared = " In brackets: the paper's." if np.isfinite(_papers(figures)).any() else ""
     return (
         f"{figures['images']} {split} images of {figures['dataset']}, random wrong targets,"
-        f" {experiment.on_what(figures)}{compared}"
+        f" {run_of(figures)}{compared}"
     )
 
 
-def write(
-    directory: Path,
-    name: str,
-    figures: Figures,
-    texts: Sequence[Table | str],
-    result: TransferResult,
-    dataset: Dataset,
-) -> None:
-    """Writes <name>.json, .md and .png, examples.png and adversarial.npz."""
-    report.write_json(directory / f"{name}.json", figures)
-    report.write_text(directory / f"{name}.md", report.markdown(texts))
-    _write_heat_maps(directory / f"{name}.png", figures)
-    _write_examples(directory / "examples.png", result, dataset)
-    arrays = {"targets": _whole(result.targets)}
-    shape = (len(result.targets), *dataset.images.shape[1:])
-    for model, found in zip(result.models, result.examples, strict=True):
-        arrays[f"{model.name}/images"] = report.Parts(shape, np.float32, found.images())
-        arrays[f"{model.name}/success"] = _whole(found.success)
-    report.write_arrays(directory / "adversarial.npz", arrays)
-
-
-def draw_robustness(path: Path, figures: Figures) -> None:
-    """Draws errors against the size of the noise."""
-    robust = figures["robustness"]
-    titles = {
-        "originals": "originals",
-        "examples": "minimum-distortion examples",
-        "amplified": f"{robust['amplification']:g} times the distortion",
-    }
-    panels = {
-        title: {
-            model["name"]: (robust["noise"], [100 * error for error in model[kind]["noise"]])
-            for model in robust["models"]
-        }
-        for kind, title in titles.items()
-    }
-    pictures.curves(path, panels, "standard deviation of the noise", "error (%)")
-
-
-def _finite(value):
-    return float(value) if np.isfinite(value) else None
-
-
-def _whole(array):
-    return report.Parts(array.shape, array.dtype, [array])
-
-
-def _papers(figures):
-    """The paper's errors as a matrix, NaN where it has none."""
-    return np.array([row["paper"] for row in figures["rows"]], float)
-
-
-def _write_heat_maps(path, figures):
+def draw(directory: Path, name: str, figures: Figures) -> None:
+    """Draws the errors, ours and the paper's, as <name>.png."""
     rows = figures["rows"]
     theirs = _papers(figures)
     panels = {"jaxadv": np.array([row["error"] for row in rows])}
     if np.isfinite(theirs).any():
         panels["Szegedy et al. (2013)"] = theirs
-    pictures.heat_maps(path, panels, [row["name"] for row in rows], figures["columns"])
+    names = [row["name"] for row in rows]
+    plots.heat_maps(directory / f"{name}.png", panels, names, figures["columns"])
 
 
-def _write_examples(path, result, dataset):
-    """The first images that were attacked, for each model."""
+def write_examples(directory: Path, result: TransferResult, dataset: Dataset) -> None:
+    """Writes adversarial.npz, and a picture of the first images that were attacked."""
+    arrays = {"targets": _whole(result.targets)}
+    shape = (len(result.targets), *dataset.images.shape[1:])
+    for model, found in zip(result.models, result.examples, strict=True):
+        arrays[f"{model.name}/images"] = files.Parts(shape, np.float32, found.images())
+        arrays[f"{model.name}/success"] = _whole(found.success)
+    files.write_arrays(directory / "adversarial.npz", arrays)
     count = min(EXAMPLES, len(result.targets))
     groups = [
         [
@@ -221,4 +139,18 @@ def _write_examples(path, result, dataset):
         ]
         for found in result.examples
     ]
-    pictures.example_images(path, [model.name for model in result.models], groups)
+    names = [model.name for model in result.models]
+    pictures.example_images(directory / "examples.png", names, groups)
+
+
+def _finite(value):
+    return float(value) if np.isfinite(value) else None
+
+
+def _whole(array):
+    return files.Parts(array.shape, array.dtype, [array])
+
+
+def _papers(figures):
+    """The paper's errors as a matrix, NaN where it has none."""
+    return np.array([row["paper"] for row in figures["rows"]], float)

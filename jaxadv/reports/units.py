@@ -6,21 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv.datasets.tfds import Dataset
-from jaxadv.measures import units as activations
-from jaxadv.measures.units import Maximisers
-from jaxadv.reports import pictures
-from jaxadv.reports import tables as report
-from jaxadv.reports.tables import Table, percent
-from jaxadv.runs import settings as experiment
+from jaxadv.datasets import Dataset
+from jaxadv.measures.label_agreement import label_agreement
+from jaxadv.measures.maximisers import Maximisers, distinct
+from jaxadv.reports import pictures, plots
+from jaxadv.reports.tables import Figures, Table, percent, run_of
 
 KINDS = {"natural": "unit", "random": "direction"}
 
-Figures = Mapping[str, Any]  # what units.json holds
-
 
 def figures(
-    results: Sequence[Maximisers], labels: np.ndarray, ks: Sequence[int], seed: int
+    results: Sequence[Maximisers],
+    statistics: Sequence[Sequence[Mapping[str, Any]]],
+    labels: np.ndarray,
 ) -> dict[str, Any]:
     """The measured figures; label agreements are fractions, null for directions left out."""
     layers = [
@@ -30,52 +28,27 @@ def figures(
             "layer": found.layer.name,
             "size": found.layer.size,
             "units": found.units.tolist(),
-            "statistics": [_statistics(found, labels, k, seed) for k in ks],
+            "statistics": rows,
         }
-        for found in results
+        for found, rows in zip(results, statistics, strict=True)
     ]
-    compared = [row for layer in layers for row in layer["statistics"] if row["p"] is not None]
-    adjusted = activations.holm([row["p"] for row in compared])
-    for row, p in zip(compared, adjusted.tolist(), strict=True):
-        row["p_holm"] = p
-    chance = float(activations.label_agreement(labels))
+    chance = float(label_agreement(labels))
     return {"images": len(labels), "chance": chance, "layers": layers}
 
 
-def _statistics(found, labels, k, seed):
-    agreement, row = {}, {"k": k}
-    for kind in KINDS:
-        top = getattr(found, kind)
-        kept = activations.distinct(top, k)
-        each = activations.label_agreement(labels[top.index[:, :k]])
-        agreement[kind] = each[kept]
-        row[kind] = {
-            "mean": float(each[kept].mean()) if kept.any() else None,
-            "quartiles": np.quantile(each[kept], (0.25, 0.5, 0.75)).tolist() if kept.any() else [],
-            "left_out": int(np.sum(~kept)),
-            "agreement": np.where(kept, each.astype(object), None).tolist(),
-        }
-    comparison = activations.compare(agreement["natural"], agreement["random"], seed)
-    fields = activations.Comparison._fields
-    return row | (comparison._asdict() if comparison else dict.fromkeys(fields)) | {"p_holm": None}
-
-
-def write(
+def draw(
     directory: Path,
     figures: Figures,
-    texts: Sequence[Table | str],
     results: Sequence[Maximisers],
     held_out: Dataset,
     rows: int,
     top: int,
 ) -> None:
-    """Writes units.json, .md and .png, and the best images of each layer and kind."""
-    report.write_json(directory / "units.json", figures)
-    report.write_text(directory / "units.md", report.markdown(texts))
-    _write_distributions(directory / "units.png", figures)
+    """Draws units.png, the distributions, and the best images of each layer and kind."""
+    _draw_distributions(directory / "units.png", figures)
     for found in results:
         for kind in KINDS:
-            _write_images(directory, kind, found, held_out, rows, top)
+            _draw_images(directory, kind, found, held_out, rows, top)
 
 
 def table(figures: Figures) -> Table:
@@ -85,7 +58,7 @@ def table(figures: Figures) -> Table:
         [
             layer["name"],
             str(row["k"]),
-            *(_percent(row[kind]["mean"]) for kind in KINDS),
+            *(percent(row[kind]["mean"]) for kind in KINDS),
             *_cells(row),
             str(row["natural"]["left_out"]),
         ]
@@ -94,10 +67,6 @@ def table(figures: Figures) -> Table:
     ]
     title = f"Label agreement (%) of the k best images; chance is {percent(figures['chance'])}"
     return Table(title, header, rows)
-
-
-def _percent(value):
-    return "–" if value is None else percent(value)
 
 
 def _cells(row):
@@ -114,13 +83,13 @@ def note(figures: Figures) -> str:
     source = figures["images_file"] or f"the test set of {figures['dataset']}"
     return (
         f"{figures['images']} images of {source}, {figures['directions']} directions of each kind,"
-        f" or all units, {experiment.on_what(figures)} Difference: units less random directions;"
+        f" or all units, {run_of(figures)} Difference: units less random directions;"
         " g is Hedges', p that of a permutation test, after Holm. Left out: units with the same"
         " value on more images than fit among the k best."
     )
 
 
-def _write_distributions(path, figures):
+def _draw_distributions(path, figures):
     panels = {
         layer["name"]: {
             kind: [
@@ -132,14 +101,14 @@ def _write_distributions(path, figures):
         for layer in figures["layers"]
     }
     ks = [row["k"] for row in figures["layers"][0]["statistics"]]
-    pictures.distributions(path, panels, ks, "k", "label agreement", {"chance": figures["chance"]})
+    plots.distributions(path, panels, ks, "k", "label agreement", {"chance": figures["chance"]})
 
 
-def _write_images(directory, kind, found, held_out, rows, top):
+def _draw_images(directory, kind, found, held_out, rows, top):
     """The best images of the first directions, less those left out."""
     best = getattr(found, kind)
     numbers = found.units if kind == "natural" else np.arange(len(best.index))
-    shown = np.flatnonzero(activations.distinct(best, top))[:rows]
+    shown = np.flatnonzero(distinct(best, top))[:rows]
     if not len(shown):
         return
     scale = 255 if held_out.images.dtype == np.uint8 else 1

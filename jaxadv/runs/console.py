@@ -1,131 +1,12 @@
-"""What all commands share: settings from a file and the command line, progress, errors."""
+"""The terminal: what is printed, and the bars that show progress."""
 
 import contextlib
-import dataclasses
-import difflib
-import os
-import sys
-import tempfile
-import tomllib
-import types
-import typing
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
 
-import jax
 import rich.progress
-import tyro
 from rich.console import Console
 
-Config = TypeVar("Config")
 console = Console()
-
-
-def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | None = None) -> int:
-    """Runs a command: parses its settings, uses all cores, and turns bad input into one message.
-
-    Returns:
-      The exit status: 0, or 2 after bad input.
-    """
-    try:
-        config = parse(config_class, sys.argv[1:] if argv is None else argv)
-        use_all_cores()
-        run(config)
-    except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        return 2
-    return 0
-
-
-def alias(*options: str) -> Any:
-    """Other spellings of a setting, for its `Annotated` type."""
-    return tyro.conf.arg(aliases=options)
-
-
-def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
-    """Builds the settings from defaults, then `--config FILE` (TOML), then the other options."""
-    default = config_class()
-    for option, value in zip(argv, [*argv[1:], ""], strict=False):
-        name, _, attached = option.partition("=")
-        if name == "--config":
-            default = from_toml(default, Path(attached or value))
-    module = sys.modules[config_class.__module__]
-    return tyro.cli(
-        config_class,
-        default=default,
-        prog=f"python -m {module.__spec__.name}" if module.__spec__ else None,
-        args=argv,
-        description=module.__doc__,
-    )
-
-
-def from_toml(default: Config, path: Path) -> Config:
-    """Returns the settings with those of the TOML file in place of the defaults.
-
-    Raises:
-      ValueError: the file is not TOML, or has an unknown key or a value of the wrong type.
-      OSError: the file cannot be read.
-    """
-    try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
-    return _replaced(default, values, str(path))
-
-
-def _replaced(default, values, where):
-    expected = typing.get_type_hints(type(default))
-    new = {}
-    for key, value in values.items():
-        if key not in expected:
-            close = difflib.get_close_matches(key, expected, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"unknown key {key!r} in {where}, expected one of {list(expected)}{hint}"
-            )
-        if dataclasses.is_dataclass(expected[key]):
-            if not isinstance(value, dict):
-                raise ValueError(f"{key!r} in {where} must be a table, got {value!r}")
-            new[key] = _replaced(getattr(default, key), value, f"[{key}] of {where}")
-        else:
-            new[key] = _converted(key, value, expected[key], where)
-    return dataclasses.replace(default, **new)
-
-
-def _converted(key, value, expected, where):
-    """The value in the type expected; int passes for float, str for Path, and list for tuple."""
-    origin, arguments = typing.get_origin(expected) or expected, typing.get_args(expected)
-    if origin is types.UnionType:  # with None, which TOML does not have
-        return _converted(key, value, arguments[0], where)
-    if origin is typing.Literal and value not in arguments:
-        raise ValueError(f"{key!r} in {where} must be one of {arguments}, got {value!r}")
-    if origin is typing.Literal:
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_converted(key, item, arguments[0], where) for item in value)
-    if (origin, type(value)) in ((Path, str), (float, int)):
-        return origin(value)
-    if type(value) is not origin:
-        raise ValueError(f"{key!r} in {where} must be of type {origin.__name__}, got {value!r}")
-    return value
-
-
-def use_all_cores() -> None:
-    """Makes each CPU core a JAX device, as attacks run one loop per device."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(RuntimeError):  # JAX has started: its devices are what they are
-        jax.config.update("jax_num_cpu_devices", cores)
-
-
-def check_writable(directory: Path) -> None:
-    """Creates the directory if need be; raises OSError unless files can be written there."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise OSError(f"cannot write into {directory}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -139,4 +20,21 @@ def progress_bars() -> Iterator[rich.progress.Progress]:
         rich.progress.TimeRemainingColumn(),
     )
     with rich.progress.Progress(*columns, console=console) as progress:
+        yield progress
+
+
+@contextlib.contextmanager
+def progress_by_name(
+    action: str, names: Sequence[str], total: int
+) -> Iterator[Callable[[str, int], None]]:
+    """Yields what is told a name and a number of images done; draws a bar per name."""
+    with progress_bars() as bars:
+        tasks = {
+            name: bars.add_task(f"{action} {name}", total=total, start=False) for name in names
+        }
+
+        def progress(name, count):
+            bars.start_task(tasks[name])
+            bars.advance(tasks[name], count)
+
         yield progress

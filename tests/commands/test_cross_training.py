@@ -1,50 +1,15 @@
-"""The experiment on disjoint training sets, on little data, for two small networks."""
-
-import json
-from pathlib import Path
+"""Disjoint training sets, on little data, for two small networks."""
 
 import numpy as np
 import pytest
 
-from jaxadv import cross_training
-from jaxadv.attacks.options import AttackOptions
-from jaxadv.cross_training import Config
-from jaxadv.datasets import tfds as datasets
-from jaxadv.datasets.tfds import Dataset
-from jaxadv.networks.network import mlp
-from jaxadv.runs import console as command
-from jaxadv.training.fit import Schedule, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv import cross_training, datasets, zoo
+from jaxadv.datasets import Dataset
 
-ENTRY = zoo.Entry(mlp(20), Supervised((1e-5, 1e-6), Schedule(8, 100, 0.01)))
+COMMAND = cross_training
 MODELS = ["small", "small'"]
-IMAGES = 40
-
-
-@pytest.fixture(scope="module")
-def splits(mnist):
-    return {
-        "train": Dataset(mnist.images[:2000], mnist.labels[:2000]),
-        "test": Dataset(mnist.images[2000:2500], mnist.labels[2000:2500]),
-    }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, splits):
-    folder = tmp_path_factory.mktemp("cross_training")
-    options = ["--models", *MODELS, "--images", str(IMAGES), "--attack.c-steps", "4"]
-    directories = ["--out", str(folder / "out"), "--cache-dir", str(folder / "cache")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(zoo.ZOO, "small", ENTRY)
-        patch.setattr(datasets, "load", lambda name, data_dir: splits)
-        patch.setattr(command, "use_all_cores", lambda: None)
-        assert cross_training.main([*options, *directories]) == 0
-    return folder / "out"
-
-
-@pytest.fixture(scope="module")
-def figures(folder):
-    return json.loads((folder / "cross_training.json").read_text(encoding="utf-8"))
+IMAGES = 32
+OPTIONS = ["--models", *MODELS, "--images", str(IMAGES)]
 
 
 def numpy_error(params, images, labels):
@@ -62,15 +27,13 @@ def test_each_network_knows_its_half(figures):
     assert second["part_2_error"] < second["part_1_error"]
 
 
-def test_networks_are_those_of_the_halves(figures, folder, splits):
+def test_networks_are_those_of_the_halves(run, figures, splits):
     images, labels = splits["train"]
     halves = [Dataset(images[:1000], labels[:1000]), Dataset(images[1000:], labels[1000:])]
-    cache = folder.parent / "cache"
+    cache, info = run.folder / "cache", datasets.info("mnist")
     for part, (model, half) in enumerate(zip(figures["models"], halves, strict=True)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(zoo.ZOO, "small", ENTRY)
-            on_half = {"train": half, "test": splits["test"]}
-            params = zoo.load("small", on_half, part, cache_dir=cache).params
+        on_half = {"train": half, "test": splits["test"]}
+        params = zoo.load("small", on_half, part, info, cache_dir=cache).params
         assert len(list((cache / "weights").iterdir())) == 2  # it was not trained again
         errors = [model[f"part_{i}_error"] for i in (1, 2)]
         assert errors == [pytest.approx(numpy_error(params, *half)) for half in halves]
@@ -94,22 +57,23 @@ def test_rows(figures):
     assert rms[6:] == pytest.approx([0.06, 0.1], rel=0.02)
 
 
-def test_examples_are_of_test_images(folder, figures, splits):
+def test_examples_are_of_test_images(run, figures, splits):
     images = splits["test"].images[:IMAGES]
-    with np.load(folder / "adversarial.npz") as file:
+    with np.load(run.folder / "out" / "adversarial.npz") as file:
         for model in figures["models"]:
             x_adv, success = file[f"{model['name']}/images"], file[f"{model['name']}/success"]
             rms = np.sqrt(np.mean((x_adv - images) ** 2, axis=(1, 2, 3)))
             assert model["distortion"] == pytest.approx(rms[success].mean(), rel=1e-5)
 
 
-def test_files(folder):
+def test_files(run, figures):
+    folder = run.folder / "out"
     assert {path.name for path in folder.iterdir()} == {
         *("cross_training.json", "cross_training.md", "cross_training.png"),
         *("examples.png", "adversarial.npz"),
     }
     text = (folder / "cross_training.md").read_text(encoding="utf-8")
-    assert "**Table 3" in text and "**Table 4" in text and "40 test images" in text
+    assert "**Table 3" in text and "**Table 4" in text and "32 test images" in text
 
 
 @pytest.mark.parametrize(
@@ -125,13 +89,5 @@ def test_files(folder):
         ("--noise nan", "noise must not be negative, infinite or NaN, got (nan,)"),
     ],
 )
-def test_bad_settings_end_before_any_work(tmp_path, monkeypatch, capsys, options, message):
-    monkeypatch.setattr(datasets, "load", lambda *args, **kwargs: pytest.fail("worked"))
-    monkeypatch.chdir(tmp_path)
-    assert cross_training.main(["--cache-dir", "cache", *options.split()]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_defaults_are_those_of_the_configuration_file():
-    path = Path(__file__).parent.parent / "configs" / "cross_training.toml"
-    assert command.from_toml(Config(attack=AttackOptions()), path) == Config()
+def test_bad_settings_end_before_any_work(refused, options, message):
+    assert message in refused(options)

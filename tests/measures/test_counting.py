@@ -9,15 +9,9 @@ import scipy.integrate
 import scipy.stats
 
 from jaxadv.attacks.results import AttackResult
-from jaxadv.measures import density as perturbations
-from jaxadv.measures.density import (
-    Nearest,
-    bootstrap,
-    clopper_pearson,
-    count_changed,
-    flat_fraction,
-    nearest,
-)
+from jaxadv.measures.density import count_changed, flat_fraction
+from jaxadv.measures.nearest import Nearest, nearest
+from jaxadv.measures.statistics import clopper_pearson
 
 NORMS = (0.5, 1.5, 2.0, 4.0, 8.0)
 
@@ -131,7 +125,7 @@ def test_counts_do_not_depend_on_what_is_computed_together(monkeypatch):
     expected = count_random(50, seed=3)
     np.testing.assert_array_equal(count_random(50, seed=3, batch_size=24), expected)
     done = []
-    monkeypatch.setattr(perturbations, "IMAGES", 1)
+    monkeypatch.setattr(density, "IMAGES", 1)
     np.testing.assert_array_equal(count_random(50, seed=3, progress=done.append), expected)
     assert done == [2, 2, 1]
     devices = jax.local_devices()[:1]
@@ -189,25 +183,3 @@ def test_nothing_is_counted_where_there_is_no_example():
     )
     expected = np.where(none[:, None, None] > 0, count_random(40, seed=1), 0)
     np.testing.assert_array_equal(counts, expected)
-
-
-@pytest.mark.parametrize("hits", [0, 1, 17, 99, 100])
-def test_clopper_pearson(hits):
-    expected = scipy.stats.binomtest(hits, 100).proportion_ci(0.95, method="exact")
-    np.testing.assert_allclose(clopper_pearson(np.array(hits), 100), expected)
-
-
-@pytest.mark.parametrize("samples", [1, 50, 10**9])
-def test_clopper_pearson_without_hits(samples):
-    low, high = clopper_pearson(np.array([0]), samples)
-    assert low == 0
-    assert high == pytest.approx(-np.expm1(np.log(0.025) / samples))
-
-
-def test_bootstrap():
-    fractions = np.random.default_rng(0).uniform(size=(400, 2))
-    fractions[:, 1] = 0.25
-    (low, same), (high, also_same) = bootstrap(fractions, seed=0)
-    assert same == pytest.approx(0.25) and also_same == pytest.approx(0.25)
-    mean, error = fractions[:, 0].mean(), fractions[:, 0].std() / 20
-    np.testing.assert_allclose([low, high], [mean - 1.96 * error, mean + 1.96 * error], atol=2e-3)

@@ -1,4 +1,4 @@
-"""Which images maximise a direction in a layer's activations, and how alike they are (sec. 3).
+"""Which images maximise a direction in a layer's activations (sec. 3).
 
 A natural direction is a unit of the layer, e_i; a random one is a vector of independent standard
 normal numbers. The images that maximise <φ(x), v> are found in one pass over a held-out set of any
@@ -7,20 +7,15 @@ size, of which memory holds a batch at a time.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 
-from jaxadv.datasets.tfds import IMAGE_SHAPE
-from jaxadv.networks.network import Network, Params
-from jaxadv.zoo.recipes import Model
-
-RESAMPLES = 9999  # of the bootstrap and of the permutation test
-CONFIDENCE = 0.95
+from jaxadv.networks import Network, Params
+from jaxadv.zoo import Model
 
 
 class Layer(NamedTuple):
@@ -40,12 +35,14 @@ class Layer(NamedTuple):
     @property
     def size(self) -> int:
         """n, the number of units."""
-        image = jax.ShapeDtypeStruct((1, *IMAGE_SHAPE), "float32")
+        image = jax.ShapeDtypeStruct((1, *self.network.input_shape), "float32")
         phi = functools.partial(self.network.between, start=0, stop=self.depth)
         return math.prod(jax.eval_shape(phi, self.params, image).shape[1:])
 
 
-PIXELS = Layer("", "pixels", Network(()), {}, 0)
+def pixels(image_shape: tuple[int, ...]) -> Layer:
+    """The raw pixels, as a layer."""
+    return Layer("", "pixels", Network((), image_shape), {}, 0)
 
 
 class Directions(NamedTuple):
@@ -67,23 +64,13 @@ class Maximisers(NamedTuple):
 
     layer: Layer
     units: np.ndarray  # (d,) those of the natural basis
-    natural: Top
+    natural: Top  # of single units
     random: Top
-
-
-class Comparison(NamedTuple):
-    """Label agreement of natural less that of random directions."""
-
-    difference: float  # of the means
-    interval: tuple[float, float]
-    effect: float | None  # Hedges' g; None where nothing varies
-    effect_error: float | None  # half the length of its interval
-    p: float
 
 
 def layers(models: Sequence[Model], names: Sequence[str] = ()) -> list[Layer]:
     """The pixels, then the layers of each model that are among `names`: see `layer_names`."""
-    return [PIXELS] + [
+    return [pixels(models[0].network.input_shape)] + [
         Layer(model.name, name, model.network, model.params, depth)
         for model in models
         for name, depth in layer_names(model.network, names).items()
@@ -95,6 +82,53 @@ def layer_names(network: Network, names: Sequence[str] = ()) -> dict[str, int]:
     depths = {layer.name: depth for depth, layer in enumerate(network.layers, start=1)}
     wanted = names or list(depths)[:-1]
     return {name: depth for name, depth in depths.items() if name in wanted}
+
+
+def check_layer_names(networks: Mapping[str, Network], names: Sequence[str]) -> None:
+    """Raises ValueError unless networks have layers to look at, and each name is one of theirs.
+
+    Args:
+      networks: by name.
+      names: of layers; if there are none, all layers but the logits.
+    """
+    known = []
+    for name, network in networks.items():
+        if not names and not layer_names(network):
+            raise ValueError(
+                f"{name} has no layers but the logits: name them, --layer {network.layers[0].name}"
+            )
+        known += [layer.name for layer in network.layers]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"no network has layers {unknown}, expected some of {sorted(set(known))}")
+
+
+def of_layers(
+    layers: Sequence[Layer],
+    images: np.ndarray,
+    directions: int,
+    count: int,
+    seed: int,
+    *,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Maximisers]:
+    """`maximisers` of so many units and random directions of each layer.
+
+    Args:
+      layers: φ.
+      images: as for `maximisers`.
+      directions: of each kind.
+      count: of images per direction.
+      seed: of the directions; layers of the same depth have the same.
+      progress: told a layer's title, and how many images have just been fed.
+    """
+    found = []
+    for layer in layers:
+        key = jax.random.fold_in(jax.random.key(seed), layer.depth)
+        drawn = draw(key, layer.size, directions)
+        report = progress and functools.partial(progress, layer.title)
+        found.append(maximisers(layer, drawn, images, count, progress=report))
+    return found
 
 
 def draw(key: jax.Array, size: int, count: int) -> Directions:
@@ -125,7 +159,7 @@ def maximisers(
     Args:
       layer: φ.
       directions: v.
-      images: (N, 28, 28[, 1]) floating-point numbers in [0, 1], or uint8; may be memory-mapped.
+      images: (N, *input_shape) floating-point numbers in [0, 1], or uint8; may be memory-mapped.
       count: K, from 1 to N.
       batch_size: images at a time; up to rounding, the result does not depend on it.
       progress: told how many images have just been fed.
@@ -144,7 +178,7 @@ def maximisers(
         part = images[first : first + batch_size]
         best = _merged(
             *(layer.network, layer.depth, params, directions, best),
-            *(_padded(part, batch_size), first, len(part)),
+            *(_padded(part, batch_size, layer.network.input_shape), first, len(part)),
         )
         if progress:
             progress(len(part))
@@ -155,10 +189,10 @@ def maximisers(
     return Maximisers(layer, np.asarray(directions.units), Top(*natural), Top(*random))
 
 
-def _padded(part, batch_size):
+def _padded(part, batch_size, image_shape):
     """Up to `batch_size` images as float32 in [0, 1], then black ones."""
-    x = np.zeros((batch_size, *IMAGE_SHAPE), np.float32)
-    x[: len(part)] = part.reshape(len(part), *IMAGE_SHAPE)
+    x = np.zeros((batch_size, *image_shape), np.float32)
+    x[: len(part)] = part.reshape(len(part), *image_shape)
     return x / np.float32(255) if part.dtype == np.uint8 else x
 
 
@@ -188,83 +222,3 @@ def distinct(top: Top, k: int) -> np.ndarray:
     black in many images.
     """
     return top.value[:, k - 1] > top.value[:, k]
-
-
-def label_agreement(labels: np.ndarray) -> np.ndarray:
-    """Fraction of the pairs of k images that have the same label: (…, k) int -> (…), for k ≥ 2.
-
-    Of all N images: Σ_c n_c (n_c − 1) / (N (N − 1)), which is the mean of the label agreement of k
-    images drawn at random, for every k.
-    """
-    k = labels.shape[-1]
-    classes, labels = np.unique(labels, return_inverse=True)
-    rows = labels.reshape(-1, k)
-    cells = rows + len(classes) * np.arange(len(rows))[:, None]
-    counts = np.bincount(cells.ravel(), minlength=len(rows) * len(classes))
-    same = (counts * (counts - 1)).reshape(*labels.shape[:-1], len(classes)).sum(axis=-1)
-    return same / (k * (k - 1))
-
-
-def compare(natural: np.ndarray, random: np.ndarray, seed: int) -> Comparison | None:
-    """Whether single units and random directions differ in mean label agreement.
-
-    The permutation test (two-sided, Monte Carlo) exchanges directions: under its null hypothesis,
-    which directions are units says nothing of their label agreement. It holds for this network,
-    as it was trained once, and for these images: neither is resampled. Units that respond to the
-    same images, as neighbours in a convolutional layer do, count as independent, so that there the
-    interval is too short and p too small. The interval of the difference is the percentile
-    bootstrap's, over directions. That of Hedges' g is ± its normal approximation (Hedges and
-    Olkin, Statistical Methods for Meta-Analysis, 1985).
-
-    Args:
-      natural: (d,) label agreements.
-      random: (D,) label agreements.
-      seed: of the resamples.
-
-    Returns:
-      The comparison, or None where there are fewer than two of either.
-    """
-    if min(len(natural), len(random)) < 2:
-        return None
-    pair = natural, random
-    options = {"vectorized": True, "n_resamples": RESAMPLES, "batch": 1000}
-    interval = scipy.stats.bootstrap(
-        pair,
-        _difference,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-        **options,
-    ).confidence_interval
-    test = scipy.stats.permutation_test(
-        pair, _difference, rng=np.random.default_rng(seed), **options
-    )
-    difference = float(test.statistic)
-    return Comparison(
-        difference, tuple(map(float, interval)), *_effect(natural, random), float(test.pvalue)
-    )
-
-
-def _difference(natural, random, axis=-1):
-    return np.mean(natural, axis=axis) - np.mean(random, axis=axis)
-
-
-def _effect(natural, random):
-    """Hedges' g, and half the length of its interval."""
-    if np.ptp(natural) == np.ptp(random) == 0:
-        return None, None
-    d, total = len(natural), len(natural) + len(random)
-    degrees = total - 2
-    variance = ((d - 1) * natural.var(ddof=1) + (total - d - 1) * random.var(ddof=1)) / degrees
-    g = (1 - 3 / (4 * degrees - 1)) * _difference(natural, random) / math.sqrt(variance)
-    error = math.sqrt(total / (d * (total - d)) + g**2 / (2 * total))
-    return float(g), float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) * error)
-
-
-def holm(p: Sequence[float]) -> np.ndarray:
-    """p-values of several tests, adjusted for their number (Holm, 1979): (m,) -> (m,)."""
-    order = np.argsort(p)
-    adjusted = np.empty(len(p))
-    factors = len(p) - np.arange(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * np.asarray(p)[order]))
-    return adjusted

@@ -1,0 +1,121 @@
+"""Intervals and tests: of a difference of means, a mean of fractions, a probability."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float, Int, Shaped
+
+RESAMPLES = 9999  # of the bootstrap of a difference, and of the permutation test
+CONFIDENCE = 0.95
+RESAMPLINGS = 2000  # of the bootstrap of a mean
+
+
+class Comparison(NamedTuple):
+    """The mean of a first sample less that of a second."""
+
+    difference: float
+    interval: tuple[float, float]
+    effect: float | None  # Hedges' g; None where nothing varies
+    effect_error: float | None  # half the length of its interval
+    p: float
+
+
+def compare(
+    first: Float[np.ndarray, " d"], second: Float[np.ndarray, " D"], seed: int
+) -> Comparison | None:
+    """Whether two samples differ in their means.
+
+    The permutation test (two-sided, Monte Carlo) exchanges members: under its null hypothesis,
+    which sample a member is of says nothing of its value. Members count as independent: where they
+    are not, the interval is too short and p too small. The interval of the difference is the
+    percentile bootstrap's. That of Hedges' g is ± its normal approximation (Hedges and Olkin,
+    Statistical Methods for Meta-Analysis, 1985).
+
+    Args:
+      first: values.
+      second: values.
+      seed: of the resamples.
+
+    Returns:
+      The comparison, or None where there are fewer than two of either.
+    """
+    if min(len(first), len(second)) < 2:
+        return None
+    pair = first, second
+    options = {"vectorized": True, "n_resamples": RESAMPLES, "batch": 1000}
+    low, high = scipy.stats.bootstrap(
+        pair,
+        _difference,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+        **options,
+    ).confidence_interval
+    test = scipy.stats.permutation_test(
+        pair, _difference, rng=np.random.default_rng(seed), **options
+    )
+    interval = float(low), float(high)
+    return Comparison(float(test.statistic), interval, *_effect(*pair), float(test.pvalue))
+
+
+def _difference(first, second, axis=-1):
+    return np.mean(first, axis=axis) - np.mean(second, axis=axis)
+
+
+def _effect(first, second):
+    """Hedges' g, and half the length of its interval."""
+    if np.ptp(first) == np.ptp(second) == 0:
+        return None, None
+    d, total = len(first), len(first) + len(second)
+    degrees = total - 2
+    variance = ((d - 1) * first.var(ddof=1) + (total - d - 1) * second.var(ddof=1)) / degrees
+    g = (1 - 3 / (4 * degrees - 1)) * _difference(first, second) / math.sqrt(variance)
+    error = math.sqrt(total / (d * (total - d)) + g**2 / (2 * total))
+    return float(g), float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) * error)
+
+
+def holm(p: Sequence[float]) -> Float[np.ndarray, " m"]:
+    """p-values of m tests, adjusted for their number (Holm, 1979).
+
+    >>> holm([0.01, 0.2, 0.03]).round(3).tolist()
+    [0.03, 0.2, 0.06]
+    """
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    factors = len(p) - np.arange(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * np.asarray(p)[order]))
+    return adjusted
+
+
+def clopper_pearson(
+    hits: Int[np.ndarray, "*shape"], samples: int, level: float = CONFIDENCE
+) -> Float[np.ndarray, "2 *shape"]:
+    """The exact two-sided confidence interval of a binomial's probability.
+
+    Without hits it is from 0 to 1 − ((1 − level)/2)^(1/samples), about 3.7 / samples. For hits
+    pooled from several images it holds, too, for the mean of their probabilities: a sum of unequal
+    binomials has less variance than a binomial of the mean probability.
+    """
+    hits, tail = np.asarray(hits), (1 - level) / 2
+    low = scipy.stats.beta.ppf(tail, hits, samples - hits + 1)
+    high = scipy.stats.beta.ppf(1 - tail, hits + 1, samples - hits)
+    return np.stack([np.where(hits == 0, 0.0, low), np.where(hits == samples, 1.0, high)])
+
+
+def bootstrap_mean(
+    fractions: Shaped[np.ndarray, "N *shape"], seed: int, level: float = CONFIDENCE
+) -> Float[np.ndarray, "2 *shape"]:
+    """The percentile interval of the mean over N images drawn anew.
+
+    It holds the variation between images and that of sampling. Where all fractions are zero it is
+    zero, and says nothing.
+    """
+    count = len(fractions)
+    weights = np.random.default_rng(seed).multinomial(
+        count, np.full(count, 1 / count), size=RESAMPLINGS
+    )
+    means = np.tensordot(weights / count, fractions, axes=1)
+    return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)

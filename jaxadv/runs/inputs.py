@@ -1,0 +1,96 @@
+"""What commands start from: data, and networks that are trained or read."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+from jaxadv import datasets, zoo
+from jaxadv.datasets import Dataset
+from jaxadv.runs.console import console, progress_bars
+from jaxadv.runs.settings import Settings
+from jaxadv.training import Controlled
+
+PRIME = "'"  # ends the name of a network that is trained on P2
+
+
+def load_data(settings: Settings) -> dict[str, Dataset]:
+    """The splits of the data set, by name."""
+    name = settings.dataset
+    with console.status(f"loading {name}"):
+        return {
+            split: datasets.load(name, split, settings.data_dir) for split in settings.info.examples
+        }
+
+
+def load_models(
+    settings: Settings, splits: Mapping[str, Dataset], names: Sequence[str] | None = None
+) -> list[zoo.Model]:
+    """Trains the networks, or reads their weights: those of the settings, or `names`."""
+    options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
+    return train_each(
+        {
+            name: functools.partial(zoo.load, name, splits, settings.seed, settings.info, **options)
+            for name in (settings.models if names is None else names)
+        }
+    )
+
+
+def load_models_on_halves(
+    settings: Settings, halves: Mapping[str, Dataset], test: Dataset
+) -> list[zoo.Model]:
+    """As `load_models`, on P1, or with another seed on P2 if the name ends with a prime."""
+    models = {}
+    for part, prime, seed in (("P1", "", settings.seed), ("P2", PRIME, settings.seed + 1)):
+        names = [name for name in settings.models if name.endswith(PRIME) == bool(prime)]
+        splits = {"train": halves[part], "test": test}
+        bare = [name.removesuffix(PRIME) for name in names]
+        seeded = dataclasses.replace(settings, seed=seed % 2**32)
+        for name, model in zip(names, load_models(seeded, splits, bare), strict=True):
+            models[name] = model._replace(name=name)
+    return [models[name] for name in settings.models]
+
+
+def load_models_with_control(
+    settings: Settings,
+    splits: Mapping[str, Dataset],
+    strengths: Sequence[float],
+    limits: Sequence[float],
+) -> list[zoo.Model]:
+    """Trains each network with each control of its layers' norms, or reads its weights.
+
+    A strength of 0 is no control. Names tell the control: "FC100-100-10, penalty 0.001".
+    """
+    trainings = {}
+    options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
+    for name in settings.models:
+        network, recipe = zoo.ZOO[name]
+        recipes = {
+            f"{name}, penalty {s:g}" if s else name: Controlled(recipe, s) if s else recipe
+            for s in strengths
+        }
+        recipes |= {f"{name}, limit {limit:g}": Controlled(recipe, limit=limit) for limit in limits}
+        for title, controlled in recipes.items():
+            trainings[title] = functools.partial(
+                zoo.trained, title, network, controlled, splits, settings.seed, **options
+            )
+    return train_each(trainings)
+
+
+def trained_on(name: str) -> str:
+    """The half that `load_models_on_halves` trained a network on; a dash for a user's own."""
+    return "–" if ":" in name else "P2" if name.endswith(PRIME) else "P1"
+
+
+def train_each(trainings: Mapping[str, Callable[..., zoo.Model]]) -> list[zoo.Model]:
+    """Calls trainings, by name, each with a function `progress` that draws its bar."""
+    models = []
+    with progress_bars() as bars:
+        for name, train in trainings.items():
+            task = bars.add_task(f"training {name}", total=100)
+
+            def progress(fraction: float, task=task) -> None:
+                bars.update(task, completed=100 * fraction)
+
+            models.append(train(progress=progress))
+            progress(1.0)
+    return models

@@ -1,0 +1,92 @@
+"""Lipschitz bounds as a command, on small networks."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from jaxadv import datasets, stability, zoo
+from jaxadv.networks import Network, alexnet
+from jaxadv.reports import paper
+
+COMMAND = stability
+OPTIONS = []
+
+
+def test_layers_of_a_trained_network(run, splits, capsys):
+    [model] = run("--models", "small")["models"]
+    cache = run.folder / "cache"
+    params = zoo.load("small", splits, 0, datasets.info("mnist"), cache_dir=cache).params
+    assert [layer["name"] for layer in model["layers"]] == ["hidden1", "softmax"]
+    for layer, activation in zip(model["layers"], (0.25, 1), strict=True):
+        norm = np.linalg.norm(params[layer["name"]]["kernel"], 2)
+        assert layer["norm"] == pytest.approx(norm, rel=3e-5) and layer["norm"] >= norm
+        assert (layer["activation"], layer["normalisation"], layer["pooling"]) == (activation, 1, 1)
+        assert layer["product"] == pytest.approx(norm * activation, rel=3e-5)
+    text = (run.folder / "out" / "stability.md").read_text(encoding="utf-8")
+    total = np.prod([layer["product"] for layer in model["layers"]])
+    assert f"product L = {total:.4g}" in text and "--weights FILE" in text
+    assert "| hidden1 | 784×20 |" in text
+    assert "small: Lipschitz constants" in capsys.readouterr().out
+
+
+def test_random_alexnet_stands_beside_the_paper(run, monkeypatch):
+    """Of its first layer: NumPy's norms at all frequencies of the torus are the truth."""
+    conv1, *_ = alexnet.alexnet().layers
+    network = Network((conv1,), (67, 67, 3))
+    monkeypatch.setattr(alexnet, "alexnet", lambda: network)
+    [model] = run("--random", "--seed", "5")["models"]
+    [layer] = model["layers"]
+    kernel = np.asarray(network.init(jax.random.key(5))["conv1"]["kernel"])
+    padded = np.zeros((68, 68, 3, 96))
+    padded[:11, :11] = kernel
+    waves = np.fft.fft2(padded, axes=(0, 1)).reshape(4, 17, 4, 17, 3, 96)  # 4 × 4 aliases
+    blocks = waves.transpose(1, 3, 5, 0, 2, 4).reshape(17, 17, 96, 48)
+    norm = np.linalg.svd(blocks, compute_uv=False).max() / 4
+    assert layer["norm"] == pytest.approx(norm, rel=3e-5) and layer["norm"] >= norm
+    assert layer["shape"] == [11, 11, 3, 96]
+    assert layer["activation"] == 1 and layer["pooling"] == 2
+    assert layer["normalisation"] == pytest.approx(math.sqrt(5) * 2**-0.75)
+    product = norm * layer["normalisation"] * 2
+    assert layer["product"] == pytest.approx(product, rel=3e-5)
+    text = (run.folder / "out" / "stability.md").read_text(encoding="utf-8")
+    assert f"| conv1 | 11×11×3×96 | {layer['norm']:.4g} ({paper.TABLE_5['conv1']:g}) |" in text
+
+
+def test_weights_from_a_file(run, monkeypatch, tmp_path):
+    """Small matrices in torchvision's names, whose norms are known: 3, 2, … times an isometry."""
+    arrays, norms = {}, {}
+    expected = jax.eval_shape(alexnet.torchvision_alexnet(7).init, jax.random.key(0))
+    for index, (name, prefix) in enumerate(alexnet.TORCHVISION_LAYERS.items(), start=1):
+        *inner, out = expected[name]["kernel"].shape
+        weight = (
+            np.zeros((out, *inner[::-1]), "float32")
+            if len(inner) > 1
+            else np.zeros((out, *inner), "float32")
+        )
+        weight[(0,) * weight.ndim] = norms[name] = index / 2  # one tap: the norm of its channel
+        arrays |= {f"{prefix}.weight": weight, f"{prefix}.bias": np.zeros(out, "float32")}
+    safetensors.numpy.save_file(arrays, tmp_path / "x.safetensors")
+    [model] = run("--weights", str(tmp_path / "x.safetensors"))["models"]
+    layers = {layer["name"]: layer for layer in model["layers"]}
+    for name, norm in norms.items():
+        assert layers[name]["norm"] == pytest.approx(norm, rel=3e-5)
+        pooled = name in ("conv1", "conv2", "conv5")
+        assert layers[name]["product"] == pytest.approx(norm * (2 if pooled else 1), rel=3e-5)
+    assert layers["standardise"]["product"] == pytest.approx(1 / 0.224, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--weights none.pth", "there is no file none.pth"),
+        ("--weights settings.toml --random", "weights and random exclude each other"),
+        ("--weights settings.toml", "settings.toml is not a file of torch tensors"),
+        ("--models none", "unknown model 'none'"),
+    ],
+)
+def test_bad_settings_end_before_any_work(refused, tmp_path, options, message):
+    (tmp_path / "settings.toml").write_text("no weights")
+    assert message in refused(options)

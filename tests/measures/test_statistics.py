@@ -1,0 +1,59 @@
+"""Intervals and tests, against SciPy's and closed forms."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxadv.measures.statistics import bootstrap_mean, clopper_pearson, compare, holm
+
+
+def test_comparison_against_student():
+    rng = np.random.default_rng(3)
+    natural, random = rng.normal(0.4, 1, 150), rng.normal(0, 1, 200)
+    found = compare(natural, random, seed=0)
+    student = scipy.stats.ttest_ind(natural, random)
+    assert found.difference == pytest.approx(natural.mean() - random.mean())
+    np.testing.assert_allclose(found.interval, student.confidence_interval(0.95), atol=0.03)
+    g = student.statistic * (1 / 150 + 1 / 200) ** 0.5
+    assert found.effect == pytest.approx(g, rel=0.003) and abs(found.effect) < abs(g)
+    # From the noncentral t distribution of the statistic.
+    half = scipy.stats.nct.interval(0.95, 348, student.statistic)
+    assert 2 * found.effect_error == pytest.approx(
+        np.ptp(half) * (1 / 150 + 1 / 200) ** 0.5, rel=0.03
+    )
+    assert found.p == pytest.approx(student.pvalue, rel=0.5)
+
+
+def test_comparison_of_few():
+    found = compare(np.ones(3), np.zeros(3), seed=0)
+    assert found.p == pytest.approx(2 / 20)  # of all ways to choose three of six
+    assert found[:4] == (1, (1, 1), None, None)
+    assert compare(np.ones(1), np.ones(9), seed=0) is None
+
+
+def test_holm():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.5, 0.9]), [1, 1])
+    assert len(holm([])) == 0
+
+
+@pytest.mark.parametrize("hits", [0, 1, 17, 99, 100])
+def test_clopper_pearson(hits):
+    expected = scipy.stats.binomtest(hits, 100).proportion_ci(0.95, method="exact")
+    np.testing.assert_allclose(clopper_pearson(np.array(hits), 100), expected)
+
+
+@pytest.mark.parametrize("samples", [1, 50, 10**9])
+def test_clopper_pearson_without_hits(samples):
+    low, high = clopper_pearson(np.array([0]), samples)
+    assert low == 0
+    assert high == pytest.approx(-np.expm1(np.log(0.025) / samples))
+
+
+def test_bootstrap():
+    fractions = np.random.default_rng(0).uniform(size=(400, 2))
+    fractions[:, 1] = 0.25
+    (low, same), (high, also_same) = bootstrap_mean(fractions, seed=0)
+    assert same == pytest.approx(0.25) and also_same == pytest.approx(0.25)
+    mean, error = fractions[:, 0].mean(), fractions[:, 0].std() / 20
+    np.testing.assert_allclose([low, high], [mean - 1.96 * error, mean + 1.96 * error], atol=2e-3)

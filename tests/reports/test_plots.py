@@ -1,0 +1,31 @@
+"""Plots: their colours tell the figures."""
+
+import matplotlib
+import numpy as np
+import pytest
+from drawn import assert_png, share
+
+from jaxadv.reports import plots
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+@pytest.mark.parametrize("rows, columns", [(1, 1), (4, 3)])
+def test_heat_maps(tmp_path, panels, rows, columns):
+    values = np.linspace(0, 1, rows * columns).reshape(rows, columns)
+    names = [f"model {index}" for index in range(max(rows, columns))]
+    titles = {f"panel {index}": values for index in range(panels)}
+    plots.heat_maps(tmp_path / "map.png", titles, names[:rows], names[:columns])
+    inches = 3 + 0.75 * columns * panels, 2.6 + 0.45 * rows
+    pixels = assert_png(tmp_path / "map.png", inches)
+    for value in values.flat:  # each has a cell of its colour
+        color = 255 * np.array(matplotlib.colormaps["magma"](value)[:3])
+        assert share(pixels, color) > 0.05 * panels / values.size
+
+
+def test_curves(tmp_path):
+    x = [0.01, 0.1, 1.0]
+    lines = {"first": (x, [0, 50, 100]), "second": (x, [1, 2, 3])}
+    plots.curves(tmp_path / "x.png", {"left": lines, "right": lines}, "size", "error (%)")
+    pixels = assert_png(tmp_path / "x.png", (9, 4))
+    blue, orange = (share(pixels, color) for color in ((31, 119, 180), (255, 127, 14)))
+    assert min(blue, orange) > 1e-3

@@ -1,0 +1,70 @@
+"""Tables and notes, and how figures are written in them."""
+
+import pytest
+import rich.table
+from rich.console import Console
+
+from jaxadv.reports import tables
+from jaxadv.reports.tables import Table
+
+TABLE = Table("A title", ["name", "FC10(1e-4)", "FC100-100-10"], [["α", "1", "2"], ["β", "3", ""]])
+
+
+def test_markdown():
+    assert TABLE.markdown() == (
+        "**A title**\n\n"
+        "| name | FC10(1e-4) | FC100-100-10 |\n"
+        "| --- | ---: | ---: |\n"
+        "| α | 1 | 2 |\n"
+        "| β | 3 |  |\n"
+    )
+
+
+def test_table_for_the_terminal():
+    console = Console(width=60, color_system=None)
+    with console.capture() as capture:
+        console.print(TABLE.rich())
+    lines = [line.split() for line in capture.get().splitlines() if line.strip()]
+    assert lines == [
+        ["A", "title"],
+        ["FC10", "FC100-"],
+        ["name", "(1e-4)", "100-10"],
+        [lines[3][0]],  # the rule
+        ["α", "1", "2"],
+        ["β", "3"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "args, expected",
+    [
+        ((0.1234,), "12.3"),
+        ((0.1234, 0.117), "12.3 (11.7)"),
+        ((0.1234, 0.0164, 2), "12.34 (1.64)"),
+        ((0.0, 0.0), "0.0 (0)"),
+        ((1.0, 1.0), "100.0 (100)"),
+        ((0.5, None, 0), "50"),
+    ],
+)
+def test_percent(args, expected):
+    assert tables.percent(*args) == expected
+
+
+@pytest.mark.parametrize(
+    "args, expected",
+    [
+        ((0.04549,), "0.045"),
+        ((0.04549, 0.058), "0.045 (0.058)"),
+        ((0.1, 0.1), "0.100 (0.1)"),
+        ((None,), "–"),
+        ((None, 0.058), "– (0.058)"),
+    ],
+)
+def test_distortion(args, expected):
+    assert tables.distortion(*args) == expected
+
+
+def test_texts_for_terminal_and_file():
+    assert tables.for_terminal("a note") == "a note"
+    assert isinstance(tables.for_terminal(TABLE), rich.table.Table)
+    assert tables.markdown([TABLE, "a note"]) == TABLE.markdown() + "\na note\n"

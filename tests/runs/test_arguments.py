@@ -1,0 +1,109 @@
+"""Settings from files and the command line."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.runs import arguments
+from jaxadv.transfer_table import Config
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "settings.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+TOML = """
+images = 7
+noise = [1, 0.5]
+out = "somewhere/else"
+models = ["FC10(1)"]
+retrain = true
+
+[attack]
+tol = 1
+c_steps = 3
+"""
+FROM_TOML = Config(
+    images=7,
+    noise=(1.0, 0.5),
+    out=Path("somewhere/else"),
+    models=("FC10(1)",),
+    retrain=True,
+    attack=AttackOptions(tol=1.0, c_steps=3),
+)
+
+
+def test_defaults_without_options():
+    assert arguments.parse(Config, []) == Config()
+
+
+def test_toml_comes_before_defaults(toml):
+    found = arguments.from_toml(Config(), Path(toml(TOML)))
+    assert found == FROM_TOML
+    assert [type(value) for value in (*found.noise, found.attack.tol)] == [float] * 3
+
+
+def test_toml_gives_settings_that_have_no_default(toml):
+    found = arguments.from_toml(Config(), Path(toml("data_dir = 'd'\n[attack]\nbatch_size = 8")))
+    assert found == Config(data_dir=Path("d"), attack=AttackOptions(batch_size=8))
+
+
+@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
+@pytest.mark.parametrize(
+    "options, changes",
+    [
+        ("", {}),
+        ("--images 9", {"images": 9}),
+        ("--no-retrain --seed 4", {"retrain": False, "seed": 4}),
+        ("--noise 0.25 --out here", {"noise": (0.25,), "out": Path("here")}),
+        ("--models FC100-100-10 AE400-10", {"models": ("FC100-100-10", "AE400-10")}),
+        ("--attack.tol 0.5", {"attack": AttackOptions(tol=0.5, c_steps=3)}),
+        ("--attack.batch-size 8", {"attack": AttackOptions(tol=1, c_steps=3, batch_size=8)}),
+    ],
+)
+def test_command_line_comes_before_toml(toml, form, options, changes):
+    path = toml(TOML)
+    file_option, options = form.format(path).split(), options.split()
+    expected = dataclasses.replace(FROM_TOML, config=Path(path), **changes)
+    assert arguments.parse(Config, [*file_option, *options]) == expected
+    assert arguments.parse(Config, [*options, *file_option]) == expected
+
+
+BAD_TOML = {
+    "imges = 3": "unknown key 'imges' in .*settings.toml, .*; did you mean 'images'?",
+    "xyz = 3": r"unknown key 'xyz' in .*'attack'\]$",
+    "[attack]\ntoll = 1.0": r"unknown key 'toll' in \[attack\] of .*; did you mean 'tol'?",
+    "images = 'many'": "'images' in .*settings.toml must be of type int, got 'many'",
+    "images = 2.5": "'images' in .* must be of type int, got 2.5",
+    "images = true": "'images' in .* must be of type int, got True",
+    "retrain = 1": "'retrain' in .* must be of type bool, got 1",
+    "models = 'FC10(1)'": r"'models' in .* must be .*, got 'FC10\(1\)'",
+    "noise = ['loud']": "'noise' in .* must be of type float, got 'loud'",
+    "out = 3": "'out' in .* must be .*, got 3",
+    "data_dir = 3": "'data_dir' in .* must be of type Path, got 3",
+    "dataset = 'imagenet'": r"'dataset' in .* must be one of \('mnist', .*\), got 'imagenet'",
+    "[attack]\nbatch_size = 'large'": "'batch_size' in .* must be of type int, got 'large'",
+    "[attack]\ntemperature = true": "'temperature' in .* must be of type float, got True",
+    "attack = 3": "'attack' in .*settings.toml must be a table, got 3",
+    "[attack]\nc_steps = 0": "c_steps must be at least 1, got 0",
+    "images = many": "settings.toml is not valid TOML: .*line 1",
+}
+
+
+@pytest.mark.parametrize("text, message", BAD_TOML.items())
+def test_bad_toml(toml, text, message):
+    with pytest.raises(ValueError, match=message):
+        arguments.parse(Config, ["--config", toml(text)])
+
+
+def test_missing_toml(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.toml"):
+        arguments.parse(Config, ["--config", str(tmp_path / "none.toml")])
