@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxadv.attacks.minimal import all_targets
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.untargeted import all_targets
 from jaxadv.datasets import tfds as datasets
 from jaxadv.measures import density as perturbations
 from jaxadv.measures.density import WAYS

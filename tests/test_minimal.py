@@ -10,7 +10,8 @@ import pytest
 import scipy.optimize
 
 from jaxadv import AttackOptions, Status, all_targets, minimal_adversarial, untargeted
-from jaxadv.attacks import minimal
+from jaxadv.attacks import queues
+from jaxadv.attacks import untargeted as several
 from jaxadv.attacks.sampling import wrong_targets
 
 SOLVERS = ["lockstep", pytest.param("lbfgsb", marks=pytest.mark.slow)]
@@ -283,7 +284,7 @@ def test_unreachable_target():
 def test_progress_counts_every_image_once(monkeypatch):
     params, x, target = linear_problem(21, 10, 1.0)
     seen = []
-    monkeypatch.setattr(minimal, "MAX_ROUNDS", 1)
+    monkeypatch.setattr(queues, "MAX_ROUNDS", 1)
     options = AttackOptions(batch_size=8)
     minimal_adversarial(linear, params, x, target, options, progress=seen.append)
     assert seen == [16, 5]  # 8 lanes on each of two devices
@@ -324,7 +325,7 @@ def test_paper_options_use_its_cross_entropy(attacked, mlp_on_mnist):
 def test_devices_do_not_communicate(mlp_on_mnist, solver):
     network, params = mlp_on_mnist
     devices = tuple(jax.local_devices())
-    solve = minimal._sharded_solve(network.logits, AttackOptions(solver=solver), 16, devices)
+    solve = queues._sharded_solve(network.logits, AttackOptions(solver=solver), 16, devices)
     x, target, counts = jnp.zeros((32, 28, 28, 1)), jnp.zeros(32, int), jnp.full(2, 16)
     text = solve.lower(params, x, target, counts).compile().as_text()
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
@@ -464,7 +465,7 @@ def test_untargeted_checks_the_number_of_classes(classes):
 def test_progress_of_several_targets_counts_images(monkeypatch):
     params, x, _ = linear_problem(21, 10, 1.0)
     seen = []
-    monkeypatch.setattr(minimal, "PROBLEMS", 26)
+    monkeypatch.setattr(several, "PROBLEMS", 26)
     all_targets(linear, params, x, progress=seen.append)
     assert sum(seen) == 21 and len(seen) >= 2
 
@@ -546,7 +547,7 @@ def test_lanes_follow_from_the_size_of_the_network_and_the_number_of_images():
 
     def lanes(logits_fn, images, **settings):
         options = AttackOptions(**settings)
-        return minimal.lanes_and_queue(logits_fn, params, options, x[:images], devices)[0]
+        return queues.lanes_and_queue(logits_fn, params, options, x[:images], devices)[0]
 
     assert lanes(linear, 2000) == 64
     assert lanes(linear, 500) == 32

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks.minimal import AttackResult, minimal_adversarial
+from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.measures import transfer
 from jaxadv.networks.network import mlp

@@ -13,17 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
-from jax.sharding import AxisType, PartitionSpec
 
 from jaxadv.attacks.results import AttackResult
+from jaxadv.attacks.types import LogitsFn
+from jaxadv.storage.devices import batches, sharded
 
 WAYS = ("isotropic", "around the example", "in the span")
 MAX_SAMPLES = 2**30  # per image, norm and way: counts are int32
 IMAGES = 4  # that each device is given at a time
 RESAMPLINGS = 2000  # of the bootstrap
 DEPENDENT = 1e-3  # singular values of unit vectors, relative to the largest, that count as zero
-
-LogitsFn = Callable[[Any, jax.Array], jax.Array]
 
 
 class Nearest(NamedTuple):
@@ -148,40 +147,23 @@ def count_changed(
     )
     key, norms = jax.random.key(seed), np.asarray(norms, x.dtype)
     parts = []
-    for start in range(0, len(x), size := IMAGES * len(devices)):
-        part = jax.tree.map(lambda array, start=start: array[start : start + size], images)
-        real = len(part.x)
-        padded = jax.tree.map(lambda array, pad=size - real: _padded(array, pad), part)
+    for real, part in batches(images, IMAGES * len(devices)):
         with jax.default_matmul_precision("highest"):  # as attacks: examples are on boundaries
-            parts.append(np.asarray(count(params, key, norms, padded))[:real])
+            parts.append(np.asarray(count(params, key, norms, part))[:real])
         if progress:
             progress(real)
     return np.concatenate(parts)
 
 
-def _padded(array, count):
-    return np.concatenate([array, np.zeros((count, *array.shape[1:]), array.dtype)])
-
-
 @functools.lru_cache(maxsize=64)
 def _sharded_count(logits_fn, batch_size, clip, devices):
     """Compiled (params, key, norms, images) -> counts, with a loop of its own per device."""
-    mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
-    split, whole = PartitionSpec("images"), PartitionSpec()
 
     def count(params, key, norms, images):
         one = functools.partial(_count, logits_fn, batch_size, clip, params, key, norms)
         return jax.lax.map(one, images)
 
-    return jax.jit(
-        jax.shard_map(
-            count,
-            mesh=mesh,
-            in_specs=(whole, whole, whole, split),
-            out_specs=split,
-            check_vma=False,  # counts start as constants, which differ from what varies by device
-        )
-    )
+    return sharded(count, devices, whole=3)
 
 
 def _count(logits_fn, batch_size, clip, params, key, norms, image):
