@@ -162,7 +162,7 @@ def test_second_run_trains_and_attacks_nothing(folder, figures, monkeypatch, cap
         pytest.fail("computed again")
 
     monkeypatch.setattr(training, "train", fail)
-    monkeypatch.setattr("jaxadv.measures.transfer.minimal_adversarial", fail)
+    monkeypatch.setattr("jaxadv.attacks.stored.minimal_adversarial", fail)
     again = run(folder, "again", "cache")
     assert without_times(again) == without_times(figures)
     output = capsys.readouterr().out

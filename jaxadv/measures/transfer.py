@@ -1,6 +1,5 @@
 """How adversarial examples made for one model fare on others (sec. 4.2, Tables 1 to 4)."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,17 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-import jaxadv.attacks
-import jaxadv.solvers
-from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.storage import cache
+from jaxadv.attacks.stored import chunks, stored_attack
 from jaxadv.training.fit import error_rate
 from jaxadv.zoo.recipes import Model
-
-CHUNK = 4096  # images per file: what memory must hold, and an interruption can lose
 
 
 class Fed(NamedTuple):
@@ -144,11 +138,6 @@ def amplified(
         yield np.clip(moved, 0, 1) if clip else moved
 
 
-def chunks(count: int) -> list[slice]:
-    """Slices of `CHUNK` images each, the last shorter."""
-    return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-
-
 def attack(
     model: Model,
     images: np.ndarray,
@@ -157,24 +146,15 @@ def attack(
     cache_dir: Path,
     progress: Callable[[str, int], None] | None = None,
 ) -> Iterator[tuple[Path, AttackResult]]:
-    """`minimal_adversarial`, kept in files of `CHUNK` images each, so that it can be resumed."""
-    # The batch size changes the speed, not the result.
-    settings = dataclasses.replace(options, batch_size=None)
-    code = cache.source_fingerprint(jaxadv.attacks, jaxadv.solvers)
-    for part in chunks(len(images)):
-        x, target = images[part], targets[part]
-        key = cache.fingerprint(model.params, repr(model.network), settings, code, x, target)
-
-        def solve(x=x, target=target):
-            report = progress and (lambda count: progress(model.name, count))
-            return minimal_adversarial(
-                model.network.logits, model.params, x, target, options, progress=report
-            )._asdict()
-
-        name = model.name.replace(":", ".")  # which file names on Windows cannot hold
-        path = Path(cache_dir, "attacks", f"{name}-{part.start:06d}-{key}.npz")
-        found = path.exists()
-        result = AttackResult(**cache.stored(path, solve))
-        if progress and found:
-            progress(model.name, len(x))
-        yield path, result
+    """`stored_attack` on a model of the zoo."""
+    return stored_attack(
+        model.name,
+        model.network.logits,
+        model.params,
+        repr(model.network),
+        images,
+        targets,
+        options,
+        cache_dir,
+        progress and functools.partial(progress, model.name),
+    )
