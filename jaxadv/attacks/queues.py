@@ -1,5 +1,6 @@
 """Queues of problems for all local devices, and the verdict on what is found."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -28,7 +29,9 @@ def attack(
     """Gives the problems to all local devices, queue by queue."""
     devices = tuple(jax.local_devices())
     lanes, queue = lanes_and_queue(logits_fn, params, options, x, devices)
-    solve = _sharded_solve(logits_fn, options, lanes, devices)
+    # Lanes are all that the batch size changes: others of as many use the same compilation.
+    settings = dataclasses.replace(options, batch_size=None)
+    solve = _sharded_solve(logits_fn, settings, lanes, devices)
     results = []
     for start in range(0, len(x), queue * len(devices)):
         chunk = slice(start, start + queue * len(devices))
