@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxadv import AttackOptions
-from jaxadv.attacks.minimal import lanes_and_queue
+from jaxadv.attacks.queues import lanes_and_queue
 from jaxadv.zoo import recipes as zoo
 
 STEPS = 50

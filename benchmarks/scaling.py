@@ -19,7 +19,7 @@ from gradients import gradient_seconds
 from rich.console import Console
 
 from jaxadv import AttackOptions, minimal_adversarial
-from jaxadv.attacks.minimal import lanes_and_queue
+from jaxadv.attacks.queues import lanes_and_queue
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import CLASSES

@@ -4,9 +4,10 @@ import importlib
 from importlib import metadata
 from typing import Any
 
-from jaxadv.attacks.minimal import all_targets, minimal_adversarial, untargeted
+from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
+from jaxadv.attacks.untargeted import all_targets, untargeted
 
 __version__ = metadata.version("jaxadv")
 

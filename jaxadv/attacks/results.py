@@ -1,6 +1,7 @@
 """What attacks return."""
 
 import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -35,6 +36,11 @@ class AttackResult(NamedTuple):
         NaN for the solver lbfgsb, whose lanes wait for each other in nested loops.
         """
         return float(self.evaluations.sum() / self.cost.sum())
+
+
+def concatenated(results: Iterable[AttackResult]) -> AttackResult:
+    """Joins results along the leading axis."""
+    return AttackResult(*map(np.concatenate, zip(*results, strict=True)))
 
 
 class Found(NamedTuple):

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec
 
 from jaxadv.networks.network import FullyConnected, Network, Params, identity
+from jaxadv.storage.devices import batches, sharded
 
 IMAGES = 8  # that each device is given at a time
 ROUNDING = 1e-9  # of the terms of a sum, more than float64 loses on thousands of them
@@ -146,28 +146,21 @@ def crown(mlp: Mlp, x: np.ndarray, *, box: bool = True, balls: int = 20) -> np.n
     images = np.asarray(x, float).reshape(len(x), -1)
     devices = tuple(jax.local_devices())
     solve = _sharded_search(mlp.activations, box, balls, devices)
-    batch = IMAGES * len(devices)
     found = []
-    for start in range(0, len(x), batch):
-        part = images[start : start + batch]
-        padded = np.concatenate([part, np.zeros((batch - len(part), images.shape[1]))])
+    for count, part in batches(images, IMAGES * len(devices)):
         with jax.enable_x64(True):
-            found.append(np.asarray(solve(mlp.layers, padded))[: len(part)])
+            found.append(np.asarray(solve(mlp.layers, part))[:count])
     return np.concatenate(found) / math.sqrt(images.shape[1])
 
 
 @functools.lru_cache(maxsize=64)
 def _sharded_search(activations, box, balls, devices):
     """Compiled (layers, images) -> bounds, with a loop over the images per device."""
-    mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
-    split, whole = PartitionSpec("images"), PartitionSpec()
 
     def search(layers, images):
         return jax.lax.map(lambda x: _search(Mlp(layers, activations), x, box, balls), images)
 
-    return jax.jit(
-        jax.shard_map(search, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)
-    )
+    return sharded(search, devices)
 
 
 def _search(mlp, x, box, balls):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certify import Mlp, affine_layers, crown, eclipse_fast, from_lipschitz, pair_products
 from jaxadv.datasets import Dataset
-from jaxadv.measures.transfer import attack_all_targets
+from jaxadv.measures.attack import NamedProgress, attack_all_targets
 from jaxadv.networks import predictions
 from jaxadv.zoo import Model
 
@@ -48,7 +48,7 @@ def found_distortions(
     *,
     options: AttackOptions,
     cache_dir: Path,
-    progress: Callable[[str, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> list[Float[np.ndarray, "N k"]]:
     """Distortions found towards every class, in float64, per network; infinite where none was.
 
@@ -74,7 +74,7 @@ def certify(
     found: Sequence[Float[np.ndarray, "N k"]],
     balls: int,
     *,
-    progress: Callable[[str, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> list[Bounds]:
     """Proves lower bounds of the distortions by all `METHODS`, per network.
 

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jax.sharding import AxisType, PartitionSpec
 
+from jaxadv.attacks.types import LogitsFn
 from jaxadv.datasets import Dataset
+from jaxadv.measures.attack import NamedProgress
 from jaxadv.measures.nearest import Nearest
-from jaxadv.networks import LogitsFn
+from jaxadv.storage.devices import batches, sharded
 from jaxadv.zoo import Model
 
 REGIONS = ("isotropic", "around the example", "in the span")
@@ -55,7 +56,7 @@ def count_all_changed(
     seed: int,
     *,
     clip: bool = False,
-    progress: Callable[[str, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> list[Counts]:
     """`count_changed` for each network, on its own images; `progress` is told its name, too."""
     counts = []
@@ -133,40 +134,23 @@ def count_changed(
     )
     key, norms = jax.random.key(seed), np.asarray(norms, x.dtype)
     parts = []
-    for start in range(0, len(x), size := IMAGES * len(devices)):
-        part = jax.tree.map(lambda array, start=start: array[start : start + size], images)
-        real = len(part.x)
-        padded = jax.tree.map(lambda array, pad=size - real: _padded(array, pad), part)
+    for real, part in batches(images, IMAGES * len(devices)):
         with jax.default_matmul_precision("highest"):  # as attacks: examples are on boundaries
-            parts.append(np.asarray(count(params, key, norms, padded))[:real])
+            parts.append(np.asarray(count(params, key, norms, part))[:real])
         if progress:
             progress(real)
     return np.concatenate(parts)
 
 
-def _padded(array, count):
-    return np.concatenate([array, np.zeros((count, *array.shape[1:]), array.dtype)])
-
-
 @functools.lru_cache(maxsize=64)
 def _sharded_count(logits_fn, batch_size, clip, devices):
     """Compiled (params, key, norms, images) -> counts, with a loop of its own per device."""
-    mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
-    split, whole = PartitionSpec("images"), PartitionSpec()
 
     def count(params, key, norms, images):
         one = functools.partial(_count, logits_fn, batch_size, clip, params, key, norms)
         return jax.lax.map(one, images)
 
-    return jax.jit(
-        jax.shard_map(
-            count,
-            mesh=mesh,
-            in_specs=(whole, whole, whole, split),
-            out_specs=split,
-            check_vma=False,  # counts start as constants, which differ from what varies by device
-        )
-    )
+    return sharded(count, devices, whole=3)
 
 
 def _count(logits_fn, batch_size, clip, params, key, norms, image):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv.measures.attack import NamedProgress
 from jaxadv.networks import Network, Params
 from jaxadv.zoo import Model
 
@@ -110,7 +111,7 @@ def of_layers(
     count: int,
     seed: int,
     *,
-    progress: Callable[[str, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> list[Maximisers]:
     """`maximisers` of so many units and random directions of each layer.
 

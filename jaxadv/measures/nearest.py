@@ -1,6 +1,6 @@
 """The nearest adversarial examples of correctly classified images, and the span of directions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.datasets import Dataset
-from jaxadv.measures.transfer import attack_all_targets
+from jaxadv.measures.attack import NamedProgress, attack_all_targets
 from jaxadv.networks import predictions
 from jaxadv.zoo import Model
 
@@ -56,7 +56,7 @@ def nearest_examples(
     *,
     options: AttackOptions,
     cache_dir: Path,
-    progress: Callable[[str, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> list[Nearest]:
     """Attacks each network on images of its own, towards all classes; see `nearest`.
 

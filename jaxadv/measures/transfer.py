@@ -1,25 +1,19 @@
 """How adversarial examples made for one model fare on others (sec. 4.2, Tables 1 to 4)."""
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-import jaxadv.attacks
-import jaxadv.solvers
-from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.storage import cache
-from jaxadv.training.fit import error_rate
-from jaxadv.zoo.recipes import Model
-
-CHUNK = 4096  # images per file: what memory must hold, and an interruption can lose
+from jaxadv.attacks.stored import chunks
+from jaxadv.measures.attack import NamedProgress, attack
+from jaxadv.networks import error_rate
+from jaxadv.zoo import Model
 
 
 class Fed(NamedTuple):
@@ -66,7 +60,7 @@ def transfer(
     amplifications: Sequence[tuple[float, bool]] = (),
     seed: int,
     cache_dir: Path,
-    progress: Callable[[str, int], None] | None = None,
+    progress: NamedProgress | None = None,
 ) -> TransferResult:
     """Attacks every model on the same images and targets, and feeds the results to all of them.
 
@@ -142,39 +136,3 @@ def amplified(
         rms = np.sqrt(np.mean((x_adv - x) ** 2, axis=tuple(range(1, x.ndim)), keepdims=True))
         moved = x + distortion * (x_adv - x) / np.where(rms > 0, rms, 1)
         yield np.clip(moved, 0, 1) if clip else moved
-
-
-def chunks(count: int) -> list[slice]:
-    """Slices of `CHUNK` images each, the last shorter."""
-    return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-
-
-def attack(
-    model: Model,
-    images: np.ndarray,
-    targets: np.ndarray,
-    options: AttackOptions,
-    cache_dir: Path,
-    progress: Callable[[str, int], None] | None = None,
-) -> Iterator[tuple[Path, AttackResult]]:
-    """`minimal_adversarial`, kept in files of `CHUNK` images each, so that it can be resumed."""
-    # The batch size changes the speed, not the result.
-    settings = dataclasses.replace(options, batch_size=None)
-    code = cache.source_fingerprint(jaxadv.attacks, jaxadv.solvers)
-    for part in chunks(len(images)):
-        x, target = images[part], targets[part]
-        key = cache.fingerprint(model.params, repr(model.network), settings, code, x, target)
-
-        def solve(x=x, target=target):
-            report = progress and (lambda count: progress(model.name, count))
-            return minimal_adversarial(
-                model.network.logits, model.params, x, target, options, progress=report
-            )._asdict()
-
-        name = model.name.replace(":", ".")  # which file names on Windows cannot hold
-        path = Path(cache_dir, "attacks", f"{name}-{part.start:06d}-{key}.npz")
-        found = path.exists()
-        result = AttackResult(**cache.stored(path, solve))
-        if progress and found:
-            progress(model.name, len(x))
-        yield path, result

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import safetensors.numpy
 
+from jaxadv.storage.unpickler import RestrictedUnpickler
+
 STORAGES = {
     "HalfStorage": np.float16,
     "FloatStorage": np.float32,
@@ -56,24 +58,18 @@ class _StorageType(NamedTuple):
     dtype: Any
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(RestrictedUnpickler):
     """Admits tensors; `storage` maps a dtype, a key and a number of elements to flat arrays."""
 
     def __init__(self, file: BinaryIO, storage: Callable[[np.dtype, str, int], np.ndarray]):
-        super().__init__(file, encoding="utf-8")
-        self.storage = storage
-
-    def find_class(self, module, name):
-        if module == "torch" and name in STORAGES:
-            return _StorageType(np.dtype(STORAGES[name]))
+        types = {("torch", name): _StorageType(np.dtype(kind)) for name, kind in STORAGES.items()}
         admitted = {
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         }
-        if (module, name) not in admitted:
-            raise pickle.UnpicklingError(f"{module}.{name} is not admitted")
-        return admitted[module, name]
+        super().__init__(file, types | admitted, encoding="utf-8")
+        self.storage = storage
 
     def persistent_load(self, identifier):
         kind, storage_type, key, _, count, *_ = identifier

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,24 @@ def fingerprint(*values: Any) -> str:
 
 
 def source_fingerprint(*packages: Any) -> str:
-    """Fingerprint of the source of Python packages: results made by older code are not reused."""
-    files = [path for package in packages for path in Path(package.__file__).parent.glob("*.py")]
-    return fingerprint([path.read_bytes() for path in sorted(files)])
+    """Fingerprint of all modules of Python packages: results made by older code are not reused."""
+    roots = [Path(package.__file__).parent for package in packages]
+    return fingerprint(
+        [
+            {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.py")}
+            for root in roots
+        ]
+    )
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that becomes `path` at the end, so that `path` is whole or absent."""
+    """Yields a temporary path that becomes `path` at the end, so that `path` is whole or absent.
+
+    Several processes, on several hosts, may do so at once: the last one's file remains.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -49,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def stored(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Reads arrays from an .npz file, which is made first where it is not there."""
     if not path.exists():
-        arrays = make()
+        arrays: dict[str, Any] = dict(make())
         with replacing(path) as temporary:
             np.savez(temporary, **arrays)
         return arrays

@@ -9,6 +9,7 @@ import scipy.integrate
 import scipy.stats
 
 from jaxadv.attacks.results import AttackResult
+from jaxadv.measures import density
 from jaxadv.measures.density import count_changed, flat_fraction
 from jaxadv.measures.nearest import Nearest, nearest
 from jaxadv.measures.statistics import clopper_pearson

@@ -1,12 +1,10 @@
-"""Attacks that are kept and resumed, and error matrices against NumPy."""
-
-import dataclasses
+"""Error matrices against NumPy."""
 
 import jax
 import numpy as np
 import pytest
 
-from jaxadv.attacks.minimal import AttackResult, minimal_adversarial
+from jaxadv.attacks import stored
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.measures import transfer
@@ -44,108 +42,10 @@ def make_model(name, *hidden, scale=1.0):
 LINEAR, SIGMOID = make_model("linear"), make_model("sigmoid", 12)
 
 
-def instant_attack(logits_fn, params, x, target, options, progress):
-    """Stands in for `minimal_adversarial` and depends on all that it depends on."""
-    moved = x * np.float32(options.tol) + params["softmax"]["bias"][0] + target[:, None, None, None]
-    if progress:
-        progress(len(x))
-    zeros = np.zeros((3, len(x)), "float32")
-    return AttackResult(moved, target > 0, *zeros, np.int8(target), target, zeros[0])
-
-
-@pytest.fixture
-def attacked(monkeypatch):
-    """Chunks of 8 images; grows by the number of images of each chunk that is computed."""
-    sizes = []
-
-    def record(logits_fn, params, x, *args, **kwargs):
-        sizes.append(len(x))
-        return instant_attack(logits_fn, params, x, *args, **kwargs)
-
-    monkeypatch.setattr(transfer, "CHUNK", 8)
-    monkeypatch.setattr(transfer, "minimal_adversarial", record)
-    return sizes
-
-
-def attack(cache_dir, model=LINEAR, images=IMAGES, targets=TARGETS, options=OPTIONS, **kwargs):
-    chunks = transfer.attack(model, images, targets, options, cache_dir, **kwargs)
-    return AttackResult(*map(np.concatenate, zip(*(result for _, result in chunks), strict=True)))
-
-
-def assert_same(first, second):
-    for name, values in first._replace(cost=second.cost)._asdict().items():
-        np.testing.assert_array_equal(values, getattr(second, name), err_msg=name, strict=True)
-
-
-@pytest.mark.parametrize("model", [LINEAR, SIGMOID], ids=lambda model: model.name)
-def test_attack_in_chunks_is_minimal_adversarial(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(transfer, "CHUNK", 8)
-    expected = minimal_adversarial(model.network.logits, model.params, IMAGES, TARGETS, OPTIONS)
-    assert expected.success.mean() > 0.5
-    for _ in range(2):  # computed, then read
-        assert_same(attack(tmp_path, model), expected)
-
-
-@pytest.mark.parametrize("done", [0, 1, 2])
-def test_attack_is_resumed(tmp_path, attacked, monkeypatch, done):
-    compute = transfer.minimal_adversarial
-
-    def interrupted(*args, **kwargs):
-        if len(attacked) == done:
-            raise KeyboardInterrupt("stop")
-        return compute(*args, **kwargs)
-
-    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt, match="stop"):
-        context.setattr(transfer, "minimal_adversarial", interrupted)
-        attack(tmp_path / "interrupted")
-    assert attacked == [8, 8, 4][:done]
-    resumed = attack(tmp_path / "interrupted")
-    assert attacked == [8, 8, 4]
-    assert_same(resumed, attack(tmp_path / "at once"))
-
-
-@pytest.mark.parametrize(
-    "changes, computed",
-    [
-        ({}, []),
-        ({"options": dataclasses.replace(OPTIONS, batch_size=16)}, []),
-        ({"options": dataclasses.replace(OPTIONS, batch_size=None)}, []),
-        ({"images": IMAGES[:18], "targets": TARGETS[:18]}, [2]),
-        ({"options": dataclasses.replace(OPTIONS, tol=0.1)}, [8, 8, 4]),
-        ({"options": dataclasses.replace(OPTIONS, penalty="l2")}, [8, 8, 4]),
-        ({"model": make_model("linear", scale=2.0)}, [8, 8, 4]),
-        ({"model": SIGMOID}, [8, 8, 4]),
-        ({"targets": np.int32((LABELS + 2) % CLASSES)}, [8, 8, 4]),
-        ({"images": 1 - IMAGES}, [8, 8, 4]),
-    ],
-)
-def test_what_is_served_from_the_cache(tmp_path, attacked, changes, computed):
-    attack(tmp_path)
-    attacked.clear()
-    found = attack(tmp_path, **changes)
-    assert attacked == computed
-    assert_same(found, attack(tmp_path / "fresh", **changes))
-
-
-def test_other_code_is_not_served_from_the_cache(tmp_path, attacked, monkeypatch):
-    attack(tmp_path)
-    monkeypatch.setattr(transfer.cache, "source_fingerprint", lambda *packages: "other")
-    attack(tmp_path)
-    assert attacked == [8, 8, 4, 8, 8, 4]
-
-
-def test_progress_counts_all_images(tmp_path, attacked):
-    for _ in range(2):  # computed, then read
-        told = []
-        attack(tmp_path, progress=lambda *args, told=told: told.append(args))
-        assert {name for name, _ in told} == {"linear"}
-        assert [count for _, count in told] == [8, 8, 4]
-
-
 @pytest.fixture(scope="module", params=[8, 4096], ids="files of {}".format)
 def result(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "CHUNK", request.param)
+        patch.setattr(stored, "CHUNK", request.param)
         yield transfer.transfer(
             [LINEAR, SIGMOID],
             IMAGES,

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxadv.attacks.lockstep.stages import (
+from jaxadv.attacks.lockstep.averaging import displaced, noise_for, smoothed
+from jaxadv.attacks.lockstep.lane import (
     DESCEND,
     DONE,
     PROBE,
@@ -19,13 +20,9 @@ from jaxadv.attacks.lockstep.stages import (
     SMOOTH,
     Evaluation,
     Lane,
-    aimed,
-    displaced,
     loaded,
-    noise_for,
-    received,
-    smoothed,
 )
+from jaxadv.attacks.lockstep.stages import aimed, received
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.solvers.pairs import no_pairs, push

@@ -93,6 +93,33 @@ def test_source_fingerprint_changes_with_the_source(tmp_path):
     assert cache.source_fingerprint(package) != first
 
 
+def test_source_fingerprint_changes_with_the_source_of_sub_packages(tmp_path):
+    package = types.SimpleNamespace(__file__=str(tmp_path / "__init__.py"))
+    deep = tmp_path / "folder" / "deeper"
+    deep.mkdir(parents=True)
+    (deep / "module.py").write_text("x = 1")
+    first = cache.source_fingerprint(package)
+    (deep / "module.py").write_text("x = 2")
+    assert cache.source_fingerprint(package) != first
+    (deep / "module.py").write_text("x = 1")
+    assert cache.source_fingerprint(package) == first
+    (deep / "module.py").rename(deep / "other.py")
+    renamed = cache.source_fingerprint(package)
+    (deep / "other.py").rename(deep.parent / "other.py")
+    assert len({first, renamed, cache.source_fingerprint(package)}) == 3
+
+
+def test_source_fingerprint_does_not_depend_on_where_a_package_is(tmp_path):
+    found = set()
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        (folder / "sub").mkdir(parents=True)
+        for name in ("b.py", "a.py", "sub/c.py"):
+            (folder / name).write_text(name)
+        package = types.SimpleNamespace(__file__=str(folder / "__init__.py"))
+        found.add(cache.source_fingerprint(package))
+    assert len(found) == 1
+
+
 def test_replacing_shows_the_file_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
     with cache.replacing(path) as temporary:
@@ -105,6 +132,17 @@ def test_replacing_shows_the_file_when_it_is_whole(tmp_path):
         assert path.read_text() == "half"
     assert path.read_text() == "whole"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_replacing_on_two_hosts_whose_processes_have_the_same_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    path = tmp_path / "file.txt"
+    with cache.replacing(path) as first, cache.replacing(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("old", [[], ["old"]])

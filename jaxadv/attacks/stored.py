@@ -1,0 +1,138 @@
+"""Attacks kept in files, so that they are resumed after an interruption, and not done twice."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxadv.attacks
+import jaxadv.solvers
+from jaxadv.attacks import checks
+from jaxadv.attacks.minimal import minimal_adversarial
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult, concatenated
+from jaxadv.attacks.types import LogitsFn, Progress
+from jaxadv.attacks.untargeted import all_targets
+from jaxadv.storage import cache
+
+CHUNK = 4096  # problems per file: what memory must hold, and an interruption can lose
+
+
+def stored_attack(
+    name: str,
+    logits_fn: LogitsFn,
+    params: Any,
+    identity: str,
+    images: np.ndarray,
+    targets: np.ndarray,
+    options: AttackOptions,
+    cache_dir: Path,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Path, AttackResult]]:
+    """`minimal_adversarial`, kept in files of `CHUNK` images each.
+
+    A file is read instead of made again where all is the same that its result depends on: the
+    parameters, the images and targets, the options less the batch size, and the code.
+
+    Args:
+      name: of the network, which begins the names of its files.
+      logits_fn: as for `minimal_adversarial`.
+      params: as there.
+      identity: tells `logits_fn` from others, as its code or the repr of the network does.
+      images: (N, …) as there.
+      targets: (N,) as there.
+      options: as there.
+      cache_dir: its folder "attacks" has the files.
+      progress: called with the number of images just completed, or read.
+
+    Yields:
+      Each file, and the result in it, in the order of the images.
+
+    Raises:
+      ValueError: as `minimal_adversarial`.
+    """
+    for part in chunks(len(images)):
+        x, target = images[part], targets[part]
+
+        def attack(x=x, target=target):
+            return minimal_adversarial(logits_fn, params, x, target, options, progress=progress)
+
+        key = _key(params, identity, options, x, target)
+        yield _stored(_path(cache_dir, name, part, key), attack, len(x), progress)
+
+
+def stored_all_targets(
+    name: str,
+    logits_fn: LogitsFn,
+    params: Any,
+    identity: str,
+    images: np.ndarray,
+    options: AttackOptions,
+    cache_dir: Path,
+    progress: Progress | None = None,
+) -> AttackResult:
+    """`all_targets`, kept in files of about `CHUNK` problems each.
+
+    Args:
+      name: as for `stored_attack`, like the other arguments.
+      logits_fn: as there.
+      params: as there.
+      identity: as there.
+      images: (N, …) as there.
+      options: as there.
+      cache_dir: as there.
+      progress: as there.
+
+    Returns:
+      As `all_targets`, arrays of shape (N, k, …).
+
+    Raises:
+      ValueError: as `all_targets`.
+    """
+    classes = checks.number_of_classes(logits_fn, params, images[:1])
+    results = []
+    for part in chunks(len(images), each=classes):
+        x = images[part]
+
+        def attack(x=x):
+            return all_targets(logits_fn, params, x, options, progress=progress)
+
+        path = _path(cache_dir, name, part, _key(params, identity, options, x, "all targets"))
+        results.append(_stored(path, attack, len(x), progress)[1])
+    return concatenated(results)
+
+
+def chunks(count: int, *, each: int = 1) -> list[slice]:
+    """Slices of `CHUNK` images, or fewer if there are `each` problems per image; the last shorter.
+
+    Example:
+      >>> chunks(5000)
+      [slice(0, 4096, None), slice(4096, 5000, None)]
+    """
+    size = max(1, CHUNK // each)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _key(params, identity, options, *problems):
+    # The batch size changes the speed, not the result.
+    settings = dataclasses.replace(options, batch_size=None)
+    code = cache.source_fingerprint(jaxadv.attacks, jaxadv.solvers)
+    return cache.fingerprint(params, identity, settings, code, *problems)
+
+
+def _path(cache_dir, name, part, key):
+    name = name.replace(":", ".")  # which file names on Windows cannot hold
+    return Path(cache_dir, "attacks", f"{name}-{part.start:06d}-{key}.npz")
+
+
+def _stored(
+    path: Path, attack: Callable[[], AttackResult], count: int, progress: Progress | None
+) -> tuple[Path, AttackResult]:
+    """The result of an attack on so many images, from its file if that is there."""
+    found = path.exists()
+    result = AttackResult(**cache.stored(path, lambda: attack()._asdict()))
+    if progress and found:
+        progress(count)
+    return path, result

@@ -1,0 +1,74 @@
+"""Work spread over all local devices: shards of a leading axis, padded with zeros."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+
+def sharded(
+    function: Callable[..., Any], devices: Sequence[jax.Device], *, whole: int = 1
+) -> Callable[..., Any]:
+    """Compiles a function so that each device applies it to its own part of the arrays.
+
+    Loops in the function are loops of each device alone: nothing waits for another device.
+
+    Args:
+      function: of pytrees of arrays; its results are arrays with the parts' leading axis.
+      devices: to work on.
+      whole: number of arguments, the first ones, that every device gets whole. The others are split
+        along their leading axes, which must be multiples of the number of devices.
+
+    Returns:
+      The jitted function, of the same arguments.
+
+    Example:
+      >>> add = sharded(lambda a, x: a + x, jax.local_devices()[:1])
+      >>> add(1.0, np.arange(3.0)).tolist()
+      [1.0, 2.0, 3.0]
+    """
+    mesh = jax.make_mesh((len(devices),), ("device",), (AxisType.Auto,), devices=devices)
+    split = PartitionSpec("device")
+    mapped = jax.shard_map(
+        lambda everywhere, parts: function(*everywhere, *parts),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), split),
+        out_specs=split,
+        check_vma=False,  # carries of loops start as constants, which are the same on all devices
+    )
+    return jax.jit(lambda *arguments: mapped(arguments[:whole], arguments[whole:]))
+
+
+def padded(arrays: Any, size: int) -> Any:
+    """A pytree of NumPy arrays, with zeros up to a leading axis of `size`, which is no less.
+
+    Example:
+      >>> padded((np.ones(2), np.ones((1, 2), int)), 3)
+      (array([1., 1., 0.]), array([[1, 1],
+             [0, 0],
+             [0, 0]]))
+    """
+
+    def pad(array):
+        missing = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+        return np.concatenate([array, missing])
+
+    return jax.tree.map(pad, arrays)
+
+
+def batches(arrays: Any, size: int) -> Iterator[tuple[int, Any]]:
+    """Parts of a pytree of NumPy arrays, each of `size` along the leading axis, the last padded.
+
+    Yields:
+      The number of real entries of a part, and the part.
+
+    Example:
+      >>> [(count, part.tolist()) for count, part in batches(np.array([7, 8, 9]), 2)]
+      [(2, [7, 8]), (1, [9, 0])]
+    """
+    total = len(jax.tree.leaves(arrays)[0])
+    for start in range(0, total, size):
+        part = jax.tree.map(lambda array, start=start: array[start : start + size], arrays)
+        yield min(size, total - start), padded(part, size)

@@ -1,0 +1,59 @@
+"""Gradient averaging over noise: for rugged boundaries, and ended by NaN."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv import AttackOptions, minimal_adversarial
+
+
+def rugged(params, x):
+    """Two classes, whose boundary is a plane with ripples; NaN far from the middle of pixel 0."""
+    slope, frequencies, height, slab = params
+    lead = (x - 0.5) @ slope + height * jnp.cos(x @ frequencies).sum(axis=1)
+    return jnp.where(jnp.abs(x[:, :1] - 0.5) > slab, jnp.nan, jnp.stack([lead, -lead], axis=1))
+
+
+def rugged_problem():
+    rng = np.random.default_rng(0)
+    slope, frequencies = rng.normal(size=100), 10 * rng.normal(size=(100, 60))
+    params = (*map(np.float32, (slope, frequencies, 0.015, np.inf)),)
+    x = rng.uniform(0.2, 0.8, size=(24, 100)).astype(np.float32)
+    return params, x, 1 - np.argmax(rugged(params, x), axis=1)
+
+
+def attack(params, x, target, **settings):
+    result = minimal_adversarial(rugged, params, x, target, AttackOptions(**settings))
+    assert result.success.all()
+    return result
+
+
+def test_rugged_boundaries_are_averaged():
+    problem = rugged_problem()
+    plain, averaged = attack(*problem, smoothing_steps=0), attack(*problem)
+    more = attack(*problem, smoothing_rounds=3)
+    assert averaged.evaluations.mean() >= 150
+    assert averaged.distortion.mean() < 0.99 * plain.distortion.mean()
+    assert (more.distortion <= averaged.distortion).all()
+    assert more.distortion.mean() < averaged.distortion.mean()
+
+
+def test_smooth_boundaries_are_not_averaged(attacked):
+    *_, result = attacked
+    assert np.median(result.evaluations) <= 70
+
+
+def test_nan_ends_the_averaging():
+    """Noise reaches the NaN; descents do not, as pixel 0 has no gradient."""
+    params, x, _ = rugged_problem()
+    for array in params[:2]:
+        array[0] = 0
+    x[:, 0] = 0.5
+    target = 1 - np.argmax(rugged(params, x), axis=1)
+    near = (*params[:3], np.float32(0.03))
+    found, undisturbed = attack(near, x, target), attack(params, x, target)
+    plain = attack(params, x, target, smoothing_steps=0)
+    assert np.isfinite(found.x_adv).all()
+    was_averaged = undisturbed.evaluations > 200
+    met = was_averaged & (found.evaluations < undisturbed.evaluations / 2)
+    assert met.sum() >= was_averaged.sum() / 2
+    np.testing.assert_array_less(found.distortion, 1.01 * plain.distortion)

@@ -1,0 +1,57 @@
+"""Images that cannot be attacked: they say why, and harm no other."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_problems import PIXELS, SOLVERS, linear, linear_problem
+
+from jaxadv import AttackOptions, Status, minimal_adversarial
+
+
+def with_defects(params, x):
+    """The linear classifier, but NaN where the first pixel is 0, and constant where it is 1."""
+    logits = linear(params, x)
+    first = x.reshape(len(x), -1)[:, :1]
+    logits = jnp.where(first == 1, jnp.array([1.0, 0.0]), logits)
+    return jnp.where(first == 0, jnp.nan, logits)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_lanes_that_fail_say_why_and_harm_no_other(solver):
+    options = AttackOptions(solver=solver)
+    (weights, bias), x, _ = linear_problem(12, 50)
+    weights[0] = 0  # the pixel that marks a defect is never moved
+    target = 1 - np.argmax(linear((weights, bias), x), axis=1)
+    healthy = minimal_adversarial(with_defects, (weights, bias), x, target, options)
+    damaged = x.copy()
+    damaged[3, 0], damaged[8, 0] = 0, 1
+    target[8] = 1
+    result = minimal_adversarial(with_defects, (weights, bias), damaged, target, options)
+    assert result.status[3] == Status.NOT_FINITE
+    assert result.status[8] == Status.NOT_FOUND
+    assert not result.success[[3, 8]].any()
+    assert np.isfinite(result.x_adv).all()
+    others = np.delete(np.arange(12), [3, 8])
+    np.testing.assert_array_equal(result.x_adv[others], healthy.x_adv[others])
+    assert result.success[others].all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_unreachable_target(solver):
+    params = np.ones((PIXELS, 2), np.float32), np.float32([0, -2])
+    x, target = np.full((3, PIXELS), 0.5, np.float32), np.array([1, 1, 0])
+    result = minimal_adversarial(linear, params, x, target, AttackOptions(solver=solver))
+    np.testing.assert_array_equal(result.success, [False, False, True])
+    assert (result.status[:2] == Status.NOT_FOUND).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_logits_of_half_precision(dtype):
+    params, x, target = linear_problem(5, 30)
+
+    def narrow(params, x):
+        return linear(params, x).astype(dtype)
+
+    result = minimal_adversarial(narrow, params, x, target, AttackOptions(smoothing_steps=0))
+    assert result.success.all()
+    assert result.x_adv.dtype == np.float32

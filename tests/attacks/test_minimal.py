@@ -1,0 +1,147 @@
+"""The attack on a network trained on MNIST: against float64, SciPy, and itself at other sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from jaxadv import AttackOptions, Status, minimal_adversarial
+
+
+def test_every_image_of_mnist_succeeds_in_the_box(attacked):
+    x, _, result = attacked
+    assert result.success.all()
+    assert result.x_adv.dtype == np.float32
+    assert result.x_adv.shape == x.shape
+    assert result.x_adv.min() >= 0 and result.x_adv.max() <= 1
+    distortion = np.sqrt(np.mean((result.x_adv - x) ** 2, axis=(1, 2, 3)))
+    np.testing.assert_allclose(result.distortion, distortion, rtol=1e-5)
+
+
+def test_success_agrees_batched_singly_and_in_float64(attacked, mlp_on_mnist):
+    _, target, result = attacked
+    network, params = mlp_on_mnist
+    batched = np.argmax(network.logits(params, result.x_adv), axis=1)
+    singly = [int(jnp.argmax(network.logits(params, x[None]))) for x in result.x_adv]
+    h = result.x_adv.reshape(50, -1).astype(np.float64)
+    for name in ("hidden1", "hidden2"):
+        z = h @ params[name]["kernel"].astype(np.float64) + params[name]["bias"]
+        h = 1 / (1 + np.exp(-z))
+    z = h @ params["softmax"]["kernel"].astype(np.float64) + params["softmax"]["bias"]
+    for predicted in (batched, singly, np.argmax(z, axis=1)):
+        np.testing.assert_array_equal(predicted, target)
+
+
+def test_smaller_than_the_distortion_of_a_plain_penalty_method(attacked, mlp_on_mnist):
+    """SciPy's L-BFGS-B at a fixed grid of c never does better by more than 0.5 % on average."""
+    x, target, result = attacked
+    network, params = mlp_on_mnist
+    images = 12
+
+    @jax.jit
+    def objective(image, original, target, c):
+        logits = network.logits(params, image.reshape(1, 28, 28, 1).astype(jnp.float32))[0]
+        loss = jax.nn.logsumexp(logits) - logits[target]
+        return c * jnp.sum((image - original) ** 2) + loss, jnp.argmax(logits)
+
+    gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))
+    best = np.full(images, np.inf)
+    for index in range(images):
+        original = x[index].ravel()
+        for c in np.geomspace(0.1, 30, 12):
+
+            def fun(image, original=original, index=index, c=c):
+                (value, _), grad = gradient(image, original, target[index], c)
+                return float(value), np.asarray(grad, np.float64)
+
+            found = scipy.optimize.minimize(
+                fun, original, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * 784
+            ).x
+            if objective(found, original, target[index], c)[1] == target[index]:
+                best[index] = min(best[index], np.sqrt(np.mean((found - original) ** 2)))
+    assert np.isfinite(best).all()
+    assert result.distortion[:images].mean() <= 1.005 * best.mean()
+
+
+@pytest.mark.parametrize("batch_size", [21, 64])
+def test_batch_size_does_not_change_a_bit(attacked, mlp_on_mnist, batch_size):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    options = AttackOptions(batch_size=batch_size)
+    result = minimal_adversarial(network.logits, params, x, target, options)
+    for name, values in result._replace(cost=expected.cost)._asdict().items():
+        np.testing.assert_array_equal(values, getattr(expected, name), err_msg=name)
+
+
+def test_neither_order_nor_other_images_change_a_bit(attacked, mlp_on_mnist):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    chosen = np.random.default_rng(0).permutation(50)[:37]
+    result = minimal_adversarial(network.logits, params, x[chosen], target[chosen])
+    for name, values in result._replace(cost=expected.cost[chosen])._asdict().items():
+        np.testing.assert_array_equal(values, getattr(expected, name)[chosen], err_msg=name)
+
+
+def test_one_image_alone_gives_the_same_bits(attacked, mlp_on_mnist):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    result = minimal_adversarial(network.logits, params, x[7:8], target[7:8])
+    np.testing.assert_array_equal(result.x_adv[0], expected.x_adv[7])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"penalty": "l2"},
+        pytest.param({"solver": "lbfgsb", "penalty": "l2"}, marks=pytest.mark.slow),
+    ],
+)
+def test_penalties_and_solvers_agree(attacked, mlp_on_mnist, settings):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    options = AttackOptions(**settings)
+    result = minimal_adversarial(network.logits, params, x, target, options)
+    assert result.success.all()
+    assert abs(result.distortion.mean() / expected.distortion.mean() - 1) <= 0.01
+
+
+def test_target_that_is_the_current_class(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x = mnist.images[:5]
+    target = np.argmax(network.logits(params, x), axis=1)
+    result = minimal_adversarial(network.logits, params, x, target)
+    np.testing.assert_array_equal(result.x_adv, x)
+    np.testing.assert_array_equal(result.distortion, 0)
+    assert result.success.all()
+    assert (result.status == Status.ALREADY_TARGET).all()
+
+
+@pytest.mark.parametrize("budget", [1, 20])
+def test_budget_of_gradients(attacked, mlp_on_mnist, budget):
+    x, target, unlimited = attacked
+    network, params = mlp_on_mnist
+    options = AttackOptions(max_evaluations=budget)
+    result = minimal_adversarial(network.logits, params, x, target, options)
+    expected = np.minimum(unlimited.evaluations, budget)
+    np.testing.assert_array_equal(result.evaluations, expected)
+
+
+def test_paper_options_use_its_cross_entropy(attacked, mlp_on_mnist):
+    """At T = 1 the minimisers are not quite the nearest points of the decision boundary."""
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    options = AttackOptions.paper(max_evaluations=500)
+    assert options.temperature is None and options.max_evaluations == 500
+    result = minimal_adversarial(network.logits, params, x, target, options)
+    assert result.success.all()
+    assert 1.0 <= result.distortion.mean() / expected.distortion.mean() <= 1.05
+
+
+def test_quick_options_take_fewer_gradients(attacked, mlp_on_mnist):
+    x, target, expected = attacked
+    network, params = mlp_on_mnist
+    result = minimal_adversarial(network.logits, params, x, target, AttackOptions.quick())
+    assert result.success.all()
+    assert result.evaluations.mean() <= 0.75 * expected.evaluations.mean()
+    assert result.distortion.mean() <= 1.01 * expected.distortion.mean()

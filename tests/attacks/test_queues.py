@@ -1,0 +1,93 @@
+"""Queues: lanes, devices, progress, and how little of the gradients is idle."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_problems import SOLVERS, linear, linear_problem
+
+from jaxadv import AttackOptions, minimal_adversarial
+from jaxadv.attacks import queues
+from jaxadv.attacks.sampling import wrong_targets
+
+
+def test_progress_counts_every_image_once(monkeypatch):
+    params, x, target = linear_problem(21)
+    seen = []
+    monkeypatch.setattr(queues, "MAX_ROUNDS", 1)
+    options = AttackOptions(batch_size=8)
+    minimal_adversarial(linear, params, x, target, options, progress=seen.append)
+    assert seen == [16, 5]  # 8 lanes on each of two devices
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_devices_do_not_communicate(solver):
+    params, x, target = linear_problem(16)
+    devices = tuple(jax.local_devices())
+    solve = queues._sharded_solve(linear, AttackOptions(solver=solver), 8, devices)
+    text = solve.lower(params, x, target.astype(np.int32), np.full(2, 8)).compile().as_text()
+    assert "while" in text
+    for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
+        assert collective not in text
+
+
+def test_utilisation_is_the_useful_share_of_all_gradients(attacked):
+    *_, result = attacked
+    assert 0 < result.utilisation <= 1
+    np.testing.assert_allclose(
+        result.utilisation, result.evaluations.sum() / result.cost.sum(), rtol=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_little_of_the_gradients_of_a_long_queue_is_idle(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    target = wrong_targets(mnist.labels[:2000], 10, seed=0)
+    options = AttackOptions(batch_size=24)
+    result = minimal_adversarial(network.logits, params, mnist.images[:2000], target, options)
+    assert result.success.all()
+    assert result.utilisation >= 0.9
+
+
+def test_only_the_solver_lbfgsb_needs_jaxopt():
+    """A JAX that breaks jaxopt breaks that option alone."""
+    program = """
+import sys
+sys.modules["jaxopt"] = None  # so that importing it raises ImportError
+import numpy as np, jaxadv
+def logits(params, x): return x @ np.eye(3, dtype="float32")
+x = np.array([[0.9, 0.1, 0.2]], "float32")
+attack = lambda **settings: jaxadv.minimal_adversarial(
+    logits, None, x, np.array([1]), jaxadv.AttackOptions(smoothing_steps=0, **settings)
+)
+assert attack().success.all()
+try:
+    attack(solver="lbfgsb")
+except ImportError as error:
+    assert "jaxopt" in str(error)
+else:
+    raise AssertionError("it did not need jaxopt")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_lanes_follow_from_the_size_of_the_network_and_the_number_of_images():
+    def heavy(params, x):
+        wide = jnp.sin(x @ jnp.ones((20, 2**18)))  # 1 MB per image
+        return wide @ jnp.ones((2**18, 2))
+
+    devices = tuple(jax.local_devices())[:1]
+    x, params = np.zeros((2000, 20), np.float32), linear_problem(1, 20)[0]
+
+    def lanes(logits_fn, images, **settings):
+        options = AttackOptions(**settings)
+        return queues.lanes_and_queue(logits_fn, params, options, x[:images], devices)[0]
+
+    assert lanes(linear, 2000) == 64
+    assert lanes(linear, 500) == 32
+    assert lanes(linear, 1) == 8
+    assert lanes(heavy, 2000) == 8
+    assert lanes(linear, 2000, batch_size=100) == 104

@@ -1,0 +1,68 @@
+"""Attacks towards all classes, and the nearest few."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_problems import linear, linear_problem
+
+from jaxadv import AttackOptions, Status, all_targets, minimal_adversarial, untargeted
+from jaxadv.attacks import queues
+from jaxadv.attacks import untargeted as several
+
+
+def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x = mnist.images[:6]
+    result = all_targets(network.logits, params, x)
+    assert result.x_adv.shape == (6, 10, 28, 28, 1)
+    np.testing.assert_array_equal(result.target, np.tile(np.arange(10), (6, 1)))
+    current = np.argmax(network.logits(params, x), axis=1)
+    assert (result.distortion[np.arange(6), current] == 0).all()
+    for target in (0, 7):
+        single = minimal_adversarial(network.logits, params, x, np.full(6, target))
+        np.testing.assert_array_equal(result.x_adv[:, target], single.x_adv)
+        np.testing.assert_array_equal(result.evaluations[:, target], single.evaluations)
+
+
+def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist, monkeypatch):
+    monkeypatch.setattr(queues, "MAX_ROUNDS", 4)  # as long as queues of the other tests
+    network, params = mlp_on_mnist
+    x, label = mnist.images[:40], mnist.labels[:40]
+    options = AttackOptions(batch_size=8)
+    result = untargeted(network.logits, params, x, label, options)
+    assert result.success.all()
+    predicted = np.argmax(network.logits(params, result.x_adv), axis=1)
+    np.testing.assert_array_equal(predicted, result.target)
+    assert (predicted != label).all()
+    every = all_targets(network.logits, params, x, options)
+    is_label = np.arange(10) == label[:, None]
+    nearest = np.where(is_label, np.inf, every.distortion).min(axis=1)
+    assert (result.distortion >= nearest).all()
+    assert result.distortion.mean() <= 1.01 * nearest.mean()
+
+
+def test_untargeted_finds_x_already_wrong_among_several_classes():
+    """Although the boundary to a third class, which is linear too, looks nearer than r = 0."""
+
+    def logits(params, x):
+        return jnp.stack([x[:, 0], 1 + 10 * x[:, 0], 0.95 + x[:, 1] - x[:, 1]], axis=1)
+
+    plain = AttackOptions(smoothing_steps=0)
+    x = np.full((1, 2), 0.1, np.float32)
+    result = untargeted(logits, None, x, np.array([0]), plain, classes=1)
+    assert (result.status, result.target, result.distortion) == (Status.ALREADY_TARGET, 1, 0)
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_untargeted_checks_the_number_of_classes(classes):
+    params, x, target = linear_problem(3)
+    with pytest.raises(ValueError, match=f"classes must be from 1 to 1, got {classes}"):
+        untargeted(linear, params, x, target, classes=classes)
+
+
+def test_progress_of_several_targets_counts_images(monkeypatch):
+    params, x, _ = linear_problem(21)
+    seen = []
+    monkeypatch.setattr(several, "PROBLEMS", 16)
+    all_targets(linear, params, x, progress=seen.append)
+    assert seen == [8, 8, 5]

@@ -1,0 +1,104 @@
+"""`LBFGSB` as a drop-in replacement of `jaxopt.LBFGSB`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from box_problems import OPTIONS, descend, half_square, least_squares, unit_box
+
+from jaxadv.solvers.lbfgsb import LBFGSB
+
+BOX_OPTIONS = {
+    "backtracking": {"linesearch": "backtracking", "linesearch_init": "current"},
+    "one pair": {"history_size": 1, "theta": 5.0, "use_gamma": False},
+    "fixed step": {"stepsize": 1.0},
+    "steps by iteration": {"stepsize": lambda iteration: 1.2 - 0.1 * (iteration > 5)},
+}
+
+
+@pytest.mark.parametrize("options", BOX_OPTIONS.values(), ids=BOX_OPTIONS.keys())
+def test_quadratic_over_a_box(x64, options):
+    a, b, minimiser = least_squares()
+    x = jnp.full(len(minimiser), 0.5)
+    x, state = descend(LBFGSB(half_square, tol=1e-9, **options), x, unit_box(x), a, b)
+    assert x.dtype == state.value.dtype == jnp.float64
+    np.testing.assert_allclose(x, minimiser, rtol=0, atol=1e-8)
+
+
+def test_state_belongs_to_params_after_a_long_step():
+    a, b, minimiser = map(jnp.asarray, least_squares())
+    x = jnp.full_like(minimiser, 0.5)
+    solver = LBFGSB(half_square, stepsize=1.5)
+    x, state = solver.update(x, solver.init_state(x, unit_box(x), a, b), unit_box(x), a, b)
+    value, grad = jax.value_and_grad(half_square)(x, a, b)
+    np.testing.assert_allclose(state.value, value, rtol=1e-5)
+    np.testing.assert_allclose(state.grad, grad, rtol=1e-4, atol=1e-4)
+
+
+def test_pytree_and_aux(x64):
+    a, b, minimiser = least_squares()
+
+    def fun(params):
+        flat = jnp.concatenate([params["u"].ravel(), params["v"]])
+        return half_square(flat, a, b), {"sum": flat.sum()}
+
+    params = {"u": jnp.full((4, 5), 0.5), "v": jnp.full(10, 0.5)}
+    solver = LBFGSB(fun, has_aux=True, maxiter=500, tol=1e-9, implicit_diff=False, unroll=False)
+    found, state = jax.jit(solver.run)(params, unit_box(params))
+    assert jax.tree.map(jnp.shape, found) == {"u": (4, 5), "v": (10,)}
+    flat = np.concatenate([found["u"].ravel(), found["v"]])
+    np.testing.assert_allclose(flat, minimiser, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(state.aux["sum"], flat.sum(), rtol=1e-12)
+
+
+def test_rosenbrock_without_bounds(x64):
+    def rosenbrock(x):
+        return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    solver = LBFGSB(rosenbrock, tol=1e-8, **OPTIONS)
+    x, state = descend(solver, jnp.full(10, 0.3), None)
+    np.testing.assert_allclose(x, np.ones(10), rtol=0, atol=1e-7)
+    assert state.iter_num < 100
+
+
+def test_lane_with_nan_does_not_harm_others():
+    a, b, minimiser = map(jnp.asarray, least_squares())
+    solver = LBFGSB(lambda x, weight: weight * half_square(x, a, b), **OPTIONS)
+    box = unit_box(minimiser)
+    update = jax.jit(jax.vmap(lambda x, state, weight: solver.update(x, state, box, weight)))
+    results = []
+    for weights in jnp.array([[1.0, 1.0, 1.0], [1.0, jnp.nan, 1.0]]):
+        x = jax.random.uniform(jax.random.key(0), (3, len(minimiser)))
+        state = jax.vmap(lambda x, weight: solver.init_state(x, box, weight))(x, weights)
+        for _ in range(40):
+            x, state = update(x, state, weights)
+        results.append(np.asarray(x))
+    healthy, found = results
+    np.testing.assert_array_equal(found[[0, 2]], healthy[[0, 2]])
+    np.testing.assert_allclose(healthy, np.tile(minimiser, (3, 1)), rtol=0, atol=1e-4)
+    assert np.isnan(state.value[1])
+
+
+def test_failed_line_search_restarts_from_steepest_descent():
+    a, b, minimiser = map(jnp.asarray, least_squares())
+    x, box = jnp.full_like(minimiser, 0.5), unit_box(minimiser)
+    solver = LBFGSB(half_square, tol=0.0, **OPTIONS)
+    state, restarts = solver.init_state(x, box, a, b), 0
+    for _ in range(100):
+        pairs, (x, state) = state.num_updates, solver.update(x, state, box, a, b)
+        restarts += int(state.num_updates < pairs)
+        assert not (state.failed_linesearch and pairs > 0)
+    assert restarts > 0
+    np.testing.assert_allclose(x, minimiser, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_implicit_derivative_of_the_minimiser(x64):
+    a, b, minimiser = least_squares()
+    solver = LBFGSB(half_square, maxiter=500, tol=1e-10)
+    box = unit_box(jnp.asarray(minimiser))
+    found = jax.jacobian(lambda b: solver.run(jnp.full(30, 0.5), box, a, b).params)(b)
+    free = (minimiser > 0) & (minimiser < 1)
+    expected = np.zeros_like(found)
+    expected[free] = np.linalg.pinv(a[:, free])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

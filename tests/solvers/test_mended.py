@@ -1,0 +1,142 @@
+"""What was mended: jaxopt's defects, and that ours does not have them; objectives against SciPy."""
+
+import jax
+import jax.numpy as jnp
+import jaxopt
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+from box_problems import OPTIONS, descend, unit_box
+
+from jaxadv.networks import network as models
+from jaxadv.solvers import lbfgsb
+from jaxadv.solvers.lbfgsb import LBFGSB
+from jaxadv.training import fit as training
+
+
+def subspace_step_of_the_original(cauchy, step):
+    """Result of jaxopt over the free coordinates where the model's full step is `step`."""
+    return jaxopt._src.lbfgsb._minimize_subspace(
+        cauchy, -step, *unit_box(cauchy), cauchy, jnp.zeros(2), 1.0, *NO_PAIRS, jnp.full(2, True)
+    )
+
+
+NO_PAIRS = jnp.zeros((2, 2)), jnp.eye(2)
+
+
+def test_coordinate_a_hair_outside_its_bound():
+    point, step = jnp.array([-1e-30, 0.5]), jnp.array([-1e-32, 0.1])
+    assert subspace_step_of_the_original(point, step)[1] < -9  # 0.5 − 100 · 0.1
+    truncated = jax.jit(lbfgsb._truncated)(point, point + step, *unit_box(point))
+    np.testing.assert_array_equal(truncated, jnp.array([0.0, 0.5]))
+    for gradient in (-step, step):
+        model = lbfgsb._QuadraticModel(1.0, *NO_PAIRS)
+        found = jax.jit(lbfgsb._model_minimiser)(point, gradient, *unit_box(point), model)
+        np.testing.assert_allclose(found, jnp.array([0.0, 0.5 - gradient[1]]), rtol=0, atol=1e-7)
+        assert np.all((found >= 0) & (found <= 1))
+
+
+def torsion(x, load):
+    """Elastic-plastic torsion in one dimension: ½ Σ (x_{i+1} − x_i)² − load Σ x_i."""
+    return 20 * jnp.sum(jnp.diff(x, prepend=0, append=0) ** 2) - load / 40 * jnp.sum(x)
+
+
+def test_projection_takes_fewer_iterations_than_truncation(x64):
+    blocked = subspace_step_of_the_original(jnp.array([1e-6, 0.5]), jnp.array([-1.0, 0.3]))
+    np.testing.assert_allclose(blocked, [0, 0.5], rtol=0, atol=1e-6)
+    height = np.minimum(np.arange(1, 41), np.arange(40, 0, -1)) / 41
+    bounds = jnp.asarray(-height), jnp.asarray(height)
+    root = np.sqrt(40) * np.diff(np.eye(42), axis=0)[:, 1:-1]
+    iterations = []
+    for solver_class in (LBFGSB, jaxopt.LBFGSB):
+        solver = solver_class(torsion, tol=1e-6, **OPTIONS)
+        iterations.append(0)
+        for load in (3.0, 4.0, 5.0, 6.0, 8.0):
+            x, state = descend(solver, jnp.zeros(40), bounds, load)
+            target = np.linalg.lstsq(root.T, np.full(40, load / 40))[0]
+            expected = scipy.optimize.lsq_linear(root, target, (-height, height), method="bvls").x
+            np.testing.assert_allclose(x, expected, rtol=0, atol=1e-5)
+            iterations[-1] += int(state.iter_num)
+    assert iterations[0] < 0.85 * iterations[1], iterations
+
+
+# Real MNIST
+
+IMAGES = 30
+CS = np.resize([0.001, 0.01, 0.1], IMAGES).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=[(), (32,)], ids=["softmax", "mlp"])
+def problems(request, mnist):
+    """(Objective of (z, x, target, params, c), x, targets, params), on training images."""
+    network = models.mlp(*request.param)
+    schedule = training.Schedule(epochs=20, batch_size=100, learning_rate=0.005)
+    recipe = training.Supervised((1e-4,) * len(network.layers), schedule)
+    params = training.train(network, mnist, recipe, jax.random.key(0))
+
+    def objective(z, x, target, params, c):
+        logits = network.logits(params, z[None])[0]
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+        return c * jnp.sum((z - x) ** 2) + loss
+
+    targets = (mnist.labels[:IMAGES] + 1 + np.arange(IMAGES) % 9) % 10
+    return objective, mnist.images[:IMAGES], targets, params
+
+
+def mnist_solver(solver_class, objective):
+    return solver_class(
+        objective, maxiter=200, tol=1e-5, implicit_diff=False, unroll=False, **OPTIONS
+    )
+
+
+@pytest.mark.slow
+def test_objectives_are_those_of_scipy(problems):
+    """Where the two end in different local minima, SciPy cannot improve on ours either."""
+    objective, images, targets, params = problems
+    solver = mnist_solver(LBFGSB, objective)
+    run = jax.jit(
+        jax.vmap(lambda x, t, p, c: solver.run(x, unit_box(x), x, t, p, c), (0, 0, None, 0))
+    )
+    found, state = run(images, targets, params, CS)
+    assert found.dtype == jnp.float32
+    assert np.all((found >= 0) & (found <= 1))
+
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), params)
+        value_and_grad = jax.jit(jax.value_and_grad(objective))
+
+        def scipy_value(z, x, target, c):
+            def fun(flat):
+                value, grad = value_and_grad(flat.reshape(x.shape), x, target, params, c)
+                return float(value), np.asarray(grad).ravel()
+
+            return scipy.optimize.minimize(
+                fun, z.ravel(), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * z.size
+            ).fun
+
+        agree = []
+        for z, value, x, target, c in zip(found, state.value, images, targets, CS, strict=True):
+            z, x, c = np.asarray(z, float), x.astype(float), float(c)
+            ours = float(value_and_grad(z, x, target, params, c)[0])
+            np.testing.assert_allclose(value, ours, rtol=1e-4)
+            assert ours <= scipy_value(z, x, target, c) * (1 + 1e-4)
+            agree.append(np.isclose(ours, scipy_value(x, x, target, c), rtol=1e-4, atol=0))
+    assert np.mean(agree) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver_class", [LBFGSB, jaxopt.LBFGSB], ids=["ours", "original"])
+@pytest.mark.parametrize("problems", [(32,)], indirect=True, ids=["mlp"])
+def test_iterates_in_the_box(problems, solver_class):
+    objective, images, targets, params = problems
+    solver = mnist_solver(solver_class, objective)
+    rest = images, targets, params, 0.01
+    axes = 0, 0, None, None
+    state = jax.vmap(lambda z, *a: solver.init_state(z, unit_box(z), *a), (0, *axes))(images, *rest)
+    update = jax.vmap(lambda z, s, *a: solver.update(z, s, unit_box(z), *a), (0, 0, *axes))
+    update, z, excess = jax.jit(update), images, []
+    for _ in range(30):
+        z, state = update(z, state, *rest)
+        excess.append(np.max(np.abs(z - np.clip(z, 0, 1))))
+    assert max(excess) == 0 if solver_class is LBFGSB else max(excess) > 0.5
