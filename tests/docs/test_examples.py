@@ -1,0 +1,42 @@
+"""The examples of the documentation run: those of the pages, and those of docstrings."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+import jaxadv
+
+PACKAGE = Path(jaxadv.__file__).parent
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCTESTS = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+
+
+def python_blocks(page):
+    """(first line, code) of the page's blocks."""
+    for token in MarkdownIt().parse(page.read_text("utf-8")):
+        if token.type == "fence" and token.info == "python":
+            yield token.map[0] + 1, token.content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(python_blocks(page))], ids=lambda page: page.name
+)
+def test_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for line, code in python_blocks(page):
+        exec(compile("\n" * line + code, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("path", DOCTESTS, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_examples_of_docstrings(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    failed, attempted = doctest.testmod(module)
+    assert failed == 0
+    assert attempted == path.read_text("utf-8").count(">>> ")  # none is out of doctest's sight
