@@ -22,7 +22,7 @@ import numpy as np
 import optax
 import scipy.optimize
 
-from jaxadv.networks.network import Convolution, Network, Params, identity
+from jaxadv.networks import Convolution, Network, Params, identity
 
 BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower
 STUBS = ("torchvision", "visdom")

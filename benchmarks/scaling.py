@@ -8,25 +8,24 @@ the images that each device works on side by side; the default is marked.
 """
 
 import dataclasses
+import functools
 import sys
 import time
 from pathlib import Path
 
+import common
 import jax
 import matplotlib.figure
-from attack import Common, check_cores, load, pin
 from gradients import gradient_seconds
-from rich.console import Console
 
-from jaxadv import AttackOptions, minimal_adversarial
+from jaxadv import AttackOptions, minimal_adversarial, zoo
 from jaxadv.attacks.queues import lanes_and_queue
 from jaxadv.attacks.sampling import wrong_targets
-from jaxadv.datasets import tfds as datasets
-from jaxadv.datasets.tfds import CLASSES
-from jaxadv.reports import tables as report
-from jaxadv.runs import console as command
-from jaxadv.storage import cache
-from jaxadv.zoo import recipes as zoo
+from jaxadv.datasets import Dataset
+from jaxadv.reports.pictures import save
+from jaxadv.reports.tables import Table
+from jaxadv.runs import command
+from jaxadv.runs.console import progress_bars
 
 HEADER = (
     *("lanes", "images", "images/s", "gradients", "utilisation"),
@@ -36,7 +35,7 @@ WIDTH = 100  # of the tables, in characters, where the terminal has fewer
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Common):
+class Config(common.Common):
     """Settings of the benchmark."""
 
     models: tuple[str, ...] = ("FC100-100-10", "CNN")
@@ -49,47 +48,34 @@ class Config(Common):
     """For a slow network, the share of these images."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return command.main(run, Config, argv)
-
-
 def run(config: Config) -> None:
     """Measures all networks, prints the tables and writes the files."""
     check(config)
-    pin(config.cores)
-    splits = datasets.load("mnist", data_dir=config.data_dir)
+    common.pin(config.cores)
+    splits = common.load_data(config)
     results = {}
     for name in config.models:
-        model = load(name, splits, config)
+        model = common.load_model(name, splits, config)
         results[name] = scaling(model, splits["train"], config)
     tables = [as_table(name, rows) for name, rows in results.items()]
-    content = {"scaling": results, "seed": config.seed} | report.environment()
-    report.write_json(config.out / "scaling.json", content)
-    body = "\n".join(table.markdown() for table in tables)
-    report.write_text(config.out / "scaling.md", body)
     draw(config.out / "scaling.png", results)
-    console = Console(width=max(WIDTH, command.console.width))
-    console.print(*(table.rich() for table in tables), sep="\n")
-    command.console.print(f"Tables and picture are in {config.out}/.")
+    common.publish(config, "scaling", {"scaling": results}, tables, WIDTH)
 
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
-    check_cores(config.cores)
-    zoo.check_names([*config.models, *config.share])
-    size = datasets.SPLITS["train"].num_examples
+    zoo.check_names([*config.models, *config.share], config.info)
+    size = config.info.examples["train"]
     if not config.images or not all(1 <= count <= size for count in config.images):
         raise ValueError(f"images must be from 1 to {size}, got {config.images}")
     if not all(count >= 1 for count in config.lanes):
         raise ValueError(f"lanes must be at least 1, got {config.lanes}")
     if not all(0 < share <= 1 for share in config.share.values()):
         raise ValueError(f"share must be above 0 and at most 1, got {config.share}")
-    command.check_writable(config.out)
-    command.check_writable(config.cache_dir)
+    common.check(config)
 
 
-def scaling(model: zoo.Model, dataset: datasets.Dataset, config: Config) -> list[dict]:
+def scaling(model: zoo.Model, dataset: Dataset, config: Config) -> list[dict]:
     """One row per number of lanes, then one per number of images."""
     share = config.share.get(model.name, 1.0)
     counts = sorted({max(1, round(share * count)) for count in config.images})
@@ -104,20 +90,19 @@ def scaling(model: zoo.Model, dataset: datasets.Dataset, config: Config) -> list
     runs = [(lanes_for(least, lanes), least) for lanes in (None, *config.lanes)]
     runs = sorted(set(runs)) + [(lanes_for(count), count) for count in counts[1:]]
     rows = []
-    with command.progress_bars() as bars:
+    with progress_bars() as bars:
         task = bars.add_task(model.name, total=len(runs))
         for lanes, count in runs:
-            rows.append(measure(model, dataset, lanes, count, config.seed))
+            rows.append(measure(model, dataset.part(slice(count)), lanes, config))
             rows[-1]["default"] = lanes == lanes_for(count)
             bars.advance(task)
     return rows
 
 
-def measure(
-    model: zoo.Model, dataset: datasets.Dataset, lanes: int, count: int, seed: int
-) -> dict[str, float]:
-    """Attacks `count` images on `lanes` lanes, after a call that compiles."""
-    x, target = dataset.images[:count], wrong_targets(dataset.labels[:count], CLASSES, seed)
+def measure(model: zoo.Model, dataset: Dataset, lanes: int, config: Config) -> dict[str, float]:
+    """Attacks the images on `lanes` lanes, after a call that compiles."""
+    x, count = dataset.images, len(dataset.images)
+    target = wrong_targets(dataset.labels, config.info.classes, config.seed)
 
     def attack():
         options = AttackOptions(batch_size=lanes)
@@ -141,9 +126,9 @@ def measure(
     }
 
 
-def as_table(name: str, rows: list[dict]) -> report.Table:
+def as_table(name: str, rows: list[dict]) -> Table:
     """The figures of one network."""
-    return report.Table(
+    return Table(
         f"Minimum distortion on {name}",
         HEADER,
         [
@@ -187,9 +172,10 @@ def draw(path: Path, results: dict[str, list[dict]]) -> None:
             axes.set_xticks([], minor=True)
             axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
             axes.grid(alpha=0.3)
-    with cache.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save(figure, path)
 
+
+main = functools.partial(command.main, run, Config)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,17 +16,16 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import common
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attack import Common, check_cores, load, pin
-from rich.console import Console
 
-from jaxadv.datasets import tfds as datasets
-from jaxadv.reports import tables as report
-from jaxadv.runs import console as command
-from jaxadv.spectral.operators import conv_operator_norm, dense_operator_norm
+from jaxadv.reports.tables import Table
+from jaxadv.runs import command
+from jaxadv.runs.console import progress_bars
+from jaxadv.spectral import conv_operator_norm, dense_operator_norm
 
 WIDTH = 100  # of the tables, in characters, where the terminal has fewer
 REPETITIONS = 3  # the median of which is reported, after compilation
@@ -51,42 +50,28 @@ class Layer(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Common):
+class Config(common.Common):
     """Settings of the benchmark."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return command.main(run, Config, argv)
 
 
 def run(config: Config) -> None:
     """Measures all layers, prints the tables and writes the files."""
-    check_cores(config.cores)
-    command.check_writable(config.out)
-    command.check_writable(config.cache_dir)
-    pin(config.cores)
-    splits = datasets.load("mnist", data_dir=config.data_dir)
-    params = load("LeNet-5", splits, config).params
+    common.check(config)
+    common.pin(config.cores)
+    params = common.load_model("LeNet-5", common.load_data(config), config).params
     layers = [
         *alexnet(config.seed),
         Layer("LeNet-5 conv1", params["conv1"]["kernel"], 28),
         Layer("LeNet-5 conv2", params["conv2"]["kernel"], 12),
     ]
     results = {}
-    with command.progress_bars() as bars:
+    with progress_bars() as bars:
         task = bars.add_task("operator norms", total=len(layers))
         for layer in layers:
             results[layer.name] = {name: measure(f, layer) for name, f in methods(layer).items()}
             bars.advance(task)
     tables = [ratios(results), seconds(results)]
-    content = {"spectral": results, "seed": config.seed} | report.environment()
-    report.write_json(config.out / "spectral.json", content)
-    body = "\n".join(table.markdown() for table in tables)
-    report.write_text(config.out / "spectral.md", f"{body}\n```\n{LEGEND}\n```\n")
-    console = Console(width=max(WIDTH, command.console.width))
-    console.print(*(table.rich() for table in tables), LEGEND, sep="\n", highlight=False)
-    console.print(f"Tables are in {config.out}/.")
+    common.publish(config, "spectral", {"spectral": results}, tables, WIDTH, LEGEND)
 
 
 def alexnet(seed: int) -> list[Layer]:
@@ -191,7 +176,7 @@ def tensor_norm(kernel: jax.Array) -> jax.Array:
     return jnp.sqrt(kernel.shape[0] * kernel.shape[1]) * norm
 
 
-def ratios(results: dict[str, dict]) -> report.Table:
+def ratios(results: dict[str, dict]) -> Table:
     """The norms, and what the methods give, as multiples of them."""
     names = list(results["LeNet-5 conv1"])
     rows = []
@@ -199,10 +184,10 @@ def ratios(results: dict[str, dict]) -> report.Table:
         exact = found["exact"]["norm"]
         others = [f"{found[n]['norm'] / exact:.6f}" if n in found else "–" for n in names[1:]]
         rows.append((layer, f"{exact:.5g}", *others))
-    return report.Table("Operator norms, and ratios to them", ("layer", *names), rows)
+    return Table("Operator norms, and ratios to them", ("layer", *names), rows)
 
 
-def seconds(results: dict[str, dict]) -> report.Table:
+def seconds(results: dict[str, dict]) -> Table:
     """The seconds of a call, and their sum over AlexNet, of the exact ones also with groups."""
     names = list(results["LeNet-5 conv1"])
 
@@ -217,7 +202,7 @@ def seconds(results: dict[str, dict]) -> report.Table:
     alexnet = [layer for layer in results if layer.startswith("AlexNet")]
     plain = [layer for layer in alexnet if "groups" not in layer]
     published = [f"{a}, 2 groups" if f"{a}, 2 groups" in results else a for a in plain]
-    return report.Table(
+    return Table(
         "Seconds, without compilation",
         ("layer", *names),
         [
@@ -227,6 +212,8 @@ def seconds(results: dict[str, dict]) -> report.Table:
         ],
     )
 
+
+main = functools.partial(command.main, run, Config)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,109 @@
+"""What the benchmarks share: settings, cores, trained networks, and how figures are published."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from jaxadv import datasets, zoo
+from jaxadv.datasets import Dataset, DatasetInfo
+from jaxadv.reports import files
+from jaxadv.reports.tables import Table
+from jaxadv.runs.console import console, progress_bars
+from jaxadv.runs.record import environment
+from jaxadv.runs.settings import check_writable
+from jaxadv.storage import cache
+
+PEERS = ("torch", "adv-lib", "foolbox", "scipy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """Settings that the benchmarks share."""
+
+    cores: tuple[int, ...] | None = (0,)
+    """CPU cores to run on; None for the devices that JAX and torch choose, as on an accelerator."""
+    seed: int = 0
+    """Seed of the weights and the targets."""
+    out: Path = Path("results/benchmark")
+    """Directory for the tables and the picture."""
+    data_dir: Path | None = None
+    """Directory of the data sets; by default that of tensorflow-datasets."""
+    cache_dir: Path = cache.DEFAULT_DIRECTORY
+    """Directory of trained weights."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Shape, classes and sizes of MNIST."""
+        return datasets.info("mnist")
+
+
+def check(config: Common) -> None:
+    """Raises ValueError or OSError for cores or directories that cannot be used."""
+    available = os.sched_getaffinity(0)
+    if config.cores is not None and not (config.cores and set(config.cores) <= available):
+        raise ValueError(f"cores must be among {sorted(available)}, got {config.cores}")
+    check_writable(config.out)
+    check_writable(config.cache_dir)
+
+
+def pin(cores: tuple[int, ...] | None) -> None:
+    """Keeps the process to the cores: begins it anew, so that no thread started before them."""
+    if cores is None:
+        return
+    if os.sched_getaffinity(0) != set(cores):
+        os.sched_setaffinity(0, cores)
+        os.execv(sys.executable, sys.orig_argv)
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", len(set(cores)))
+
+
+def load_data(config: Common) -> dict[str, Dataset]:
+    """The splits of MNIST, by name."""
+    names = config.info.examples
+    return {split: datasets.load("mnist", split, config.data_dir) for split in names}
+
+
+def load_model(name: str, splits: Mapping[str, Dataset], config: Common) -> zoo.Model:
+    """Reads the network's weights, or trains it."""
+    with progress_bars() as bars:
+        task = bars.add_task(f"training {name}", total=100)
+        model = zoo.load(
+            *(name, splits, config.seed, config.info),
+            cache_dir=config.cache_dir,
+            progress=lambda done: bars.update(task, completed=100 * done),
+        )
+        bars.update(task, completed=100)
+    console.print(f"{name}: {100 * model.test_error:.2f} % test error")
+    return model
+
+
+def publish(
+    config: Common,
+    name: str,
+    figures: Mapping[str, Any],
+    tables: Sequence[Table],
+    width: int,
+    legend: str = "",
+) -> None:
+    """Writes <name>.json and <name>.md, and prints the tables, at least so many characters wide."""
+    settings = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in dataclasses.asdict(config).items()
+    }
+    made_on = environment()
+    installed = {package.metadata["Name"]: package.version for package in metadata.distributions()}
+    made_on["versions"] |= {peer: installed.get(peer) for peer in PEERS}
+    files.write_json(config.out / f"{name}.json", {**figures, "settings": settings, **made_on})
+    body = "\n".join(table.markdown() for table in tables)
+    below = f"\n```\n{legend}\n```\n" if legend else ""
+    files.write_text(config.out / f"{name}.md", body + below)
+    wide = Console(width=max(width, console.width))
+    wide.print(*(table.rich() for table in tables), legend, sep="\n", highlight=False)
+    wide.print(f"Results are in {config.out}/.")
