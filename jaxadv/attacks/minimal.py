@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxadv.attacks import checks, queues
 from jaxadv.attacks.options import AttackOptions
@@ -13,8 +13,8 @@ from jaxadv.attacks.types import LogitsFn, Progress
 def minimal_adversarial(
     logits_fn: LogitsFn,
     params: Any,
-    x: np.ndarray,
-    target: np.ndarray,
+    x: ArrayLike,
+    target: ArrayLike,
     options: AttackOptions | None = None,
     *,
     progress: Progress | None = None,
