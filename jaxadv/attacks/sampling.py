@@ -11,7 +11,12 @@ from jaxtyping import Float, Int, Int32
 def wrong_targets(
     labels: Int[np.ndarray, " N"], classes: int, seed: int
 ) -> Int32[np.ndarray, " N"]:
-    """Draws for each image a class other than its label, uniformly: (N,) int -> (N,) int32."""
+    """Draws for each image a class other than its label, uniformly.
+
+    Example:
+      >>> wrong_targets(np.array([0, 1]), classes=2, seed=0)
+      array([1, 0], dtype=int32)
+    """
     keys = _keys(seed, len(labels))
     offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
     return np.asarray((labels + offset) % classes, np.int32)
