@@ -16,7 +16,11 @@ jax.config.update(
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-install_import_hook(["jaxadv.datasets"], "beartype.beartype")
+CHECKED = ("attacks", "datasets", "solvers.pairs", "storage")  # the other solver is jaxopt's
+install_import_hook(
+    [f"jaxadv.{folder}" for folder in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
+)
 
 
 @pytest.fixture(scope="session")

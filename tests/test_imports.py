@@ -1,6 +1,10 @@
 """Which modules import what: optional weight stays where it belongs, and there are no circles."""
 
 import ast
+import importlib
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,8 @@ FOLDERS = (  # from the top down
     *("networks", "spectral", "solvers", "datasets", "storage"),
 )
 LEVELS = (COMMANDS, *FOLDERS)
+FOLDERS_MAY_NOT = {"jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}
+HEAVY = FOLDERS_MAY_NOT | {"flax", "optax", "scipy"}
 
 
 def imports(path):
@@ -93,3 +99,42 @@ def test_files_and_functions_are_short():
         assert lines <= (90 if folder(module) == COMMANDS else 300), module
         functions += found
     assert sum(length <= 30 for length in functions) >= 0.9 * len(functions)
+
+
+def loaded_by(program):
+    """The top-level modules that are loaded after a program has run in a fresh process."""
+    program = f"import sys\n{program}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-W", "error", "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"sys", "jax", "jaxadv"} <= set(found)
+    return set(found)
+
+
+def test_import_is_light():
+    assert not HEAVY & loaded_by("import jaxadv; jaxadv.minimal_adversarial; jaxadv.__version__")
+
+
+def test_folders_are_reachable_and_light():
+    names = ", ".join(f"jaxadv.{name}" for name in FOLDERS)
+    assert not FOLDERS_MAY_NOT & loaded_by(f"import jaxadv; {names}")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_names_that_a_folder_lists_are_there(name):
+    package = importlib.import_module(f"jaxadv.{name}")
+    assert package is getattr(jaxadv, name)
+    assert package.__doc__
+    for public in getattr(package, "__all__", ()):
+        assert hasattr(package, public), public
+
+
+def test_names_of_the_package():
+    assert jaxadv.__version__ == metadata.version("jaxadv")
+    assert {*FOLDERS, *jaxadv.__all__} <= set(dir(jaxadv))
+    with pytest.raises(AttributeError, match="'jaxadv' has no attribute 'nothing'"):
+        jaxadv.nothing  # noqa: B018
+
+
+def test_only_a_solver_loads_jaxopt():
+    assert "jaxopt" not in loaded_by("import jaxadv.solvers, jaxadv.attacks.stored")
+    assert "jaxopt" in loaded_by("from jaxadv.solvers import LBFGSB")

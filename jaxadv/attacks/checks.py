@@ -1,22 +1,25 @@
 """What an attack demands of its input, checked before any work starts."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int32
+
+from jaxadv.attacks.types import LogitsFn
 
 
 def validated(
-    logits_fn: Callable,
+    logits_fn: LogitsFn,
     params: Any,
     x: Any,
     target: Any,
     *,
     name: str = "target",
     batch_size: int = 256,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "B *image"], Int32[np.ndarray, " B"]]:
     """Returns x as float32 (float64 with jax_enable_x64) and target as int32.
 
     Raises ValueError where they or logits_fn are not what `minimal_adversarial` asks for. Warns if
@@ -31,7 +34,7 @@ def validated(
     return x, target
 
 
-def checked_images(x: Any) -> np.ndarray:
+def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     """Returns x as a floating-point array, or raises ValueError: (B, …), finite, in [0, 1]."""
     x = np.asarray(x)
     if not np.issubdtype(x.dtype, np.floating):
@@ -53,7 +56,7 @@ def checked_images(x: Any) -> np.ndarray:
     return x
 
 
-def number_of_classes(logits_fn: Callable, params: Any, x: np.ndarray) -> int:
+def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B *image"]) -> int:
     """Returns k, or raises ValueError: logits_fn maps (B, …) images to (B, k) logits, k ≥ 2."""
     try:
         output = jax.eval_shape(logits_fn, params, x)
@@ -67,7 +70,7 @@ def number_of_classes(logits_fn: Callable, params: Any, x: np.ndarray) -> int:
             f"logits_fn must map {x.shape} images to ({len(x)}, k) logits with k ≥ 2 classes,"
             f" got {jax.tree.map(lambda a: a.shape, output)}"
         )
-    if not jax.dtypes.issubdtype(output.dtype, np.floating):
+    if not jnp.issubdtype(output.dtype, jnp.floating):
         raise ValueError(f"logits_fn must return floating-point logits, got {output.dtype}")
     return shape[1]
 

@@ -1,14 +1,15 @@
 """The attack by jaxopt's L-BFGS-B, mended: one image and target, to be vmapped over a batch."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float, Int
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
+from jaxadv.attacks.types import LogitsFn
 from jaxadv.solvers.lbfgsb import LBFGSB
 
 # |r| is smoothed to √(‖r‖² + δ²) − δ, δ = 1e-4 ‖1‖: its gradient exists at r = 0, where we start.
@@ -43,7 +44,11 @@ class SearchState(NamedTuple):
 
 
 def solve(
-    logits_fn: Callable, options: AttackOptions, params: Any, x: jax.Array, target: jax.Array
+    logits_fn: LogitsFn,
+    options: AttackOptions,
+    params: Any,
+    x: Float[jax.Array, "*image"],
+    target: Int[jax.Array, ""],
 ) -> Found:
     """Szegedy et al. (2013), sec. 4.1: minimise c|r| + loss_f(x + r, l), for the largest good c.
 
@@ -157,7 +162,7 @@ def _candidate(image, logits, x, target, options) -> Candidate:
     return Candidate(image, jnp.sum((image - x) ** 2), success)
 
 
-def penalty(r: jax.Array, name: str) -> jax.Array:
+def penalty(r: Float[jax.Array, "*image"], name: str) -> Float[jax.Array, ""]:
     """|r| as the paper leaves it open: "l2_squared", ‖r‖², or "l2", ‖r‖ smoothed at 0."""
     norm_squared = jnp.sum(r**2)
     if name == "l2_squared":
@@ -166,13 +171,17 @@ def penalty(r: jax.Array, name: str) -> jax.Array:
     return jnp.sqrt(norm_squared + smoothing**2) - smoothing
 
 
-def target_margin(logits: jax.Array, target: jax.Array) -> jax.Array:
+def target_margin(
+    logits: Float[jax.Array, " k"], target: Int[jax.Array, ""]
+) -> Float[jax.Array, ""]:
     """Logit of the target less the largest other one, over the largest magnitude of any logit."""
     others = jnp.where(jnp.arange(len(logits)) == target, -jnp.inf, logits)
     return (logits[target] - jnp.max(others)) / jnp.max(jnp.abs(logits))
 
 
-def first_c(gap: jax.Array, gap_gradient: jax.Array, penalty_name: str) -> jax.Array:
+def first_c(
+    gap: Float[jax.Array, ""], gap_gradient: Float[jax.Array, "*image"], penalty_name: str
+) -> Float[jax.Array, ""]:
     """The c whose minimiser would lie on the decision boundary if the logits were linear.
 
     With g the gap between the logits of the current class and the target, and G its gradient's

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxadv.attacks import checks, queues
 from jaxadv.attacks.options import AttackOptions
@@ -13,8 +13,8 @@ from jaxadv.attacks.types import LogitsFn, Progress
 def minimal_adversarial(
     logits_fn: LogitsFn,
     params: Any,
-    x: np.ndarray,
-    target: np.ndarray,
+    x: ArrayLike,
+    target: ArrayLike,
     options: AttackOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -40,6 +40,13 @@ def minimal_adversarial(
     Raises:
       ValueError: x, target or logits_fn are not as above, or none of the first 256 images has
         finite logits.
+
+    Example:
+      >>> import numpy as np
+      >>> x, target = np.array([[0.75, 0.25, 0.0]], "float32"), np.array([1])
+      >>> result = minimal_adversarial(lambda params, x: x, None, x, target)
+      >>> result.x_adv.round(2).tolist(), result.success.tolist()
+      ([[0.5, 0.5, 0.0]], [True])
     """
     x, target = checks.validated(logits_fn, params, x, target)
     return queues.attack(logits_fn, params, x, target, options or AttackOptions(), progress)

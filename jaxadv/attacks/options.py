@@ -1,7 +1,7 @@
 """The settings of the minimum-distortion attack."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +80,13 @@ class AttackOptions:
             raise ValueError(f"margin must be in [0, 1), got {self.margin}")
 
     @classmethod
-    def paper(cls, **settings) -> "AttackOptions":
+    def paper(cls, **settings: Any) -> "AttackOptions":
         """The paper's objective, c|r| + cross-entropy; other settings as given."""
-        return cls(**({"temperature": None} | settings))
+        given: dict[str, Any] = {"temperature": None} | settings
+        return cls(**given)
 
     @classmethod
-    def quick(cls, **settings) -> "AttackOptions":
+    def quick(cls, **settings: Any) -> "AttackOptions":
         """Half to a quarter of the gradients, distortions up to 1 % larger; settings as given."""
-        return cls(**({"smoothing_steps": 60, "restart": False, "tol": 3e-4} | settings))
+        given: dict[str, Any] = {"smoothing_steps": 60, "restart": False, "tol": 3e-4} | settings
+        return cls(**given)

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep import loop as lockstep
 from jaxadv.attacks.options import AttackOptions
@@ -21,8 +23,8 @@ MAX_ROUNDS = 32  # a queue is at most so many times as long as the lanes are man
 def attack(
     logits_fn: LogitsFn,
     params: Any,
-    x: np.ndarray,
-    target: np.ndarray,
+    x: Float[np.ndarray, "B *image"],
+    target: Int[np.ndarray, " B"],
     options: AttackOptions,
     progress: Progress | None,
 ) -> AttackResult:
@@ -39,9 +41,9 @@ def attack(
         counts = np.array([len(part) for part in parts[0]])
         problems = (np.concatenate([padded(part, queue) for part in split]) for split in parts)
         with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
-            result = jax.tree.map(np.asarray, solve(params, *problems, counts))
+            result = solve(params, *problems, counts)
         real = np.concatenate([np.arange(queue) < count for count in counts])
-        results.append(jax.tree.map(lambda array, real=real: array[real], result))
+        results.append(AttackResult(*(np.asarray(array)[real] for array in result)))
         if progress:
             progress(int(counts.sum()))
     return concatenated(results)
@@ -49,12 +51,12 @@ def attack(
 
 @functools.lru_cache(maxsize=64)
 def _sharded_solve(logits_fn, options, lanes, devices):
-    """Compiled (params, x, target, counts) -> AttackResult, with a loop of its own per device."""
+    """Compiled (params, x, target, counts) -> outcome, with a loop of its own per device."""
     return sharded(functools.partial(_solve, logits_fn, options, lanes), devices)
 
 
-def _solve(logits_fn, options, lanes, params, x, target, count) -> AttackResult:
-    """Solves a queue, and judges the outcome by a forward pass of its own."""
+def _solve(logits_fn, options, lanes, params, x, target, count):
+    """Solves a queue, and judges the outcome by a forward pass: the fields of `AttackResult`."""
     if options.solver == "lockstep":
         found = lockstep.solve(logits_fn, options, lanes, params, x, target, count[0])
     else:
@@ -63,22 +65,16 @@ def _solve(logits_fn, options, lanes, params, x, target, count) -> AttackResult:
         found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target)
     x_adv = jnp.clip(found.image, 0.0, 1.0)
     success = found.success & (_predictions(logits_fn, params, x_adv, lanes) == target)
-    distortion = jnp.sqrt(jnp.mean((x_adv - x) ** 2, axis=range(1, x.ndim)))
+    distortion = jnp.sqrt(jnp.mean((x_adv - x) ** 2, axis=tuple(range(1, x.ndim))))
     status = jnp.select(
         [success & (distortion == 0), success, ~found.finite],
         [Status.ALREADY_TARGET, Status.SUCCESS, Status.NOT_FINITE],
         Status.NOT_FOUND,
     )
-    return AttackResult(
-        x_adv=x_adv,
-        success=success,
-        distortion=distortion,
-        c=found.c,
-        evaluations=found.evaluations,
-        status=status.astype(jnp.int8),
-        target=target,
-        cost=found.evaluations * (found.lane_ticks / found.evaluations.sum()),
-    )
+    evaluations = found.evaluations
+    cost = evaluations * (found.lane_ticks / evaluations.sum())
+    judged = x_adv, success, distortion, found.c, evaluations, status.astype(jnp.int8)
+    return *judged, target, cost
 
 
 def _predictions(logits_fn, params, images, lanes):
@@ -92,8 +88,8 @@ def lanes_and_queue(
     logits_fn: LogitsFn,
     params: Any,
     options: AttackOptions,
-    x: np.ndarray,
-    devices: tuple[jax.Device, ...],
+    x: Float[np.ndarray, "B *image"],
+    devices: Sequence[Any],
 ) -> tuple[int, int]:
     """Images that a device works on side by side, and images that it is given at a time.
 

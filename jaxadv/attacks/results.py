@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, Int8
 
 
 class Status(enum.IntEnum):
@@ -18,16 +19,16 @@ class Status(enum.IntEnum):
 
 
 class AttackResult(NamedTuple):
-    """One entry per problem, in the order given; failures are included."""
+    """One entry per problem, in the order given, shape (B,) or (B, k); failures are included."""
 
-    x_adv: np.ndarray  # (B, …) in [0, 1], of x's dtype; after a failure some image of the search
-    success: np.ndarray  # (B,) bool: x_adv is classified as the target
-    distortion: np.ndarray  # (B,): root mean square of x_adv − x over the pixels
-    c: np.ndarray  # (B,): the c of the descent that found x_adv
-    evaluations: np.ndarray  # (B,) int32: gradients of the network spent
-    status: np.ndarray  # (B,) int8: a Status
-    target: np.ndarray  # (B,) int32: the class to reach
-    cost: np.ndarray  # (B,): `evaluations`, and a share of those of lanes that ran idle
+    x_adv: Float[np.ndarray, "B ..."]  # in [0, 1], of x's dtype; if it failed, some image tried
+    success: Bool[np.ndarray, "B ..."]  # x_adv is classified as the target
+    distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x over the pixels
+    c: Float[np.ndarray, "B ..."]  # the c of the descent that found x_adv
+    evaluations: Int[np.ndarray, "B ..."]  # gradients of the network spent
+    status: Int8[np.ndarray, "B ..."]  # a Status
+    target: Int[np.ndarray, "B ..."]  # the class to reach
+    cost: Float[np.ndarray, "B ..."]  # `evaluations`, and a share of those of lanes that ran idle
 
     @property
     def utilisation(self) -> float:
@@ -46,9 +47,9 @@ def concatenated(results: Iterable[AttackResult]) -> AttackResult:
 class Found(NamedTuple):
     """What a solver found for its images, before it is checked."""
 
-    image: jax.Array  # the smallest success, or else the last iterate
-    success: jax.Array
-    finite: jax.Array  # whether the last loss and gradient were
-    c: jax.Array
-    evaluations: jax.Array
-    lane_ticks: jax.Array  # () gradients computed, those for lanes without a problem included
+    image: Float[jax.Array, "..."]  # the smallest success, or else the last iterate
+    success: Bool[jax.Array, "..."]
+    finite: Bool[jax.Array, "..."]  # whether the last loss and gradient were
+    c: Float[jax.Array, "..."]
+    evaluations: Int[jax.Array, "..."]
+    lane_ticks: jax.Array | float  # gradients computed, those for lanes without a problem included

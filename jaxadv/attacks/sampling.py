@@ -5,16 +5,26 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int, Int32
 
 
-def wrong_targets(labels: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    """Draws for each image a class other than its label, uniformly: (N,) int -> (N,) int32."""
+def wrong_targets(
+    labels: Int[np.ndarray, " N"], classes: int, seed: int
+) -> Int32[np.ndarray, " N"]:
+    """Draws for each image a class other than its label, uniformly.
+
+    Example:
+      >>> wrong_targets(np.array([0, 1]), classes=2, seed=0)
+      array([1, 0], dtype=int32)
+    """
     keys = _keys(seed, len(labels))
     offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
     return np.asarray((labels + offset) % classes, np.int32)
 
 
-def gaussian_noise(images: np.ndarray, stddev: float, seed: int, *, first: int = 0) -> np.ndarray:
+def gaussian_noise(
+    images: Float[np.ndarray, "N *image"], stddev: float, seed: int, *, first: int = 0
+) -> Float[np.ndarray, "N *image"]:
     """Adds noise to (N, …) images, independent per pixel; the result may leave [0, 1].
 
     `first` is the global index of the first image.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 import jaxadv.attacks
 import jaxadv.solvers
@@ -25,8 +26,8 @@ def stored_attack(
     logits_fn: LogitsFn,
     params: Any,
     identity: str,
-    images: np.ndarray,
-    targets: np.ndarray,
+    images: Float[np.ndarray, "N *image"],
+    targets: Int[np.ndarray, " N"],
     options: AttackOptions,
     cache_dir: Path,
     progress: Progress | None = None,
@@ -68,7 +69,7 @@ def stored_all_targets(
     logits_fn: LogitsFn,
     params: Any,
     identity: str,
-    images: np.ndarray,
+    images: Float[np.ndarray, "N *image"],
     options: AttackOptions,
     cache_dir: Path,
     progress: Progress | None = None,

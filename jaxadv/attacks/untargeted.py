@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxadv.attacks import checks, queues
 from jaxadv.attacks.options import AttackOptions
@@ -20,7 +21,7 @@ LIKELY = 9  # classes, those of the largest logits, among which the nearest are 
 def all_targets(
     logits_fn: LogitsFn,
     params: Any,
-    x: np.ndarray,
+    x: ArrayLike,
     options: AttackOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -29,6 +30,7 @@ def all_targets(
 
     Where l is the class of x, r = 0. `progress` is told numbers of images.
     """
+    x = checks.checked_images(x)
     x, _ = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
     classes = checks.number_of_classes(logits_fn, params, x[:1])
     options = options or AttackOptions()
@@ -43,8 +45,8 @@ def all_targets(
 def untargeted(
     logits_fn: LogitsFn,
     params: Any,
-    x: np.ndarray,
-    label: np.ndarray,
+    x: ArrayLike,
+    label: ArrayLike,
     options: AttackOptions | None = None,
     *,
     classes: int | None = None,
@@ -133,7 +135,7 @@ def _nearest_classes(logits_fn, params, x, label, classes, likely):
         values, indices = jax.lax.top_k(others, likely)
         rows = jax.nn.one_hot(label, len(logits)) - jax.nn.one_hot(indices, len(logits))
         gradients = jax.vmap(lambda row: pullback(row.astype(logits.dtype))[0])(rows)
-        norms = jnp.sqrt(jnp.sum(gradients**2, axis=range(1, gradients.ndim)))
+        norms = jnp.sqrt(jnp.sum(gradients**2, axis=tuple(range(1, gradients.ndim))))
         distance = (logits[label] - values) / norms
         distance = jnp.where(jnp.isnan(distance), jnp.inf, distance)
         # Where x is misclassified, the nearest is the class it is taken for.

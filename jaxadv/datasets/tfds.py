@@ -26,6 +26,10 @@ def info(name: str) -> DatasetInfo:
 
     Raises:
       ValueError: unknown `name`.
+
+    Example:
+      >>> info("mnist").image_shape, info("mnist").examples["test"]
+      ((28, 28, 1), 10000)
     """
     source = sources.find(name)
     return DatasetInfo(name, source.image_shape, source.classes, _sizes(source.splits))

@@ -1,1 +1,14 @@
 """Box-constrained minimisers."""
+
+from typing import Any
+
+__all__ = ["LBFGSB"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports jaxopt, which nothing else needs, at the first use of `LBFGSB`."""
+    if name == "LBFGSB":
+        from jaxadv.solvers.lbfgsb import LBFGSB
+
+        return LBFGSB
+    raise AttributeError(f"module 'jaxadv.solvers' has no attribute {name!r}")

@@ -130,7 +130,7 @@ class LBFGSB(jaxopt.LBFGSB):
                 new_params = jax.tree.map(jnp.clip, new_params, *bounds)
             (value, aux), grad = self._value_and_grad_with_aux(new_params, *args, **kwargs)
             return stepsize, _UnsearchedStep(new_params, value, grad, aux)
-        stepsize = _init_stepsize(
+        stepsize: Any = _init_stepsize(
             self.linesearch_init,
             self.max_stepsize,
             self.min_stepsize,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int
 
 
 class Pairs(NamedTuple):
@@ -16,26 +18,36 @@ class Pairs(NamedTuple):
     All lanes write at the same slot, in place; a lane that has no pair to write clears its flag.
     """
 
-    s: jax.Array  # (m, n) moves
-    y: jax.Array  # (m, n) changes of the loss's gradient
-    valid: jax.Array  # (m,) bool
+    s: Float[jax.Array, "m n"]  # moves
+    y: Float[jax.Array, "m n"]  # changes of the loss's gradient
+    valid: Bool[jax.Array, " m"]
 
 
-def no_pairs(slots: int, lanes: int, size: int, dtype: jnp.dtype) -> Pairs:
+def no_pairs(slots: int, lanes: int, size: int, dtype: DTypeLike) -> Pairs:
     """An empty ring for each lane."""
     zeros = jnp.zeros((slots, lanes, size), dtype)
     return Pairs(zeros, zeros, jnp.zeros((slots, lanes), bool))
 
 
-def push(pairs: Pairs, tick: jax.Array, s: jax.Array, y: jax.Array, valid: jax.Array) -> Pairs:
-    """Writes one pair per lane; `s` and `y` are (lanes, n), `valid` is (lanes,)."""
+def push(
+    pairs: Pairs,
+    tick: Int[jax.Array, ""],
+    s: Float[jax.Array, "lanes n"],
+    y: Float[jax.Array, "lanes n"],
+    valid: Bool[jax.Array, " lanes"],
+) -> Pairs:
+    """Writes one pair per lane."""
     slot = tick % len(pairs.s)
     return Pairs(*(ring.at[slot].set(new) for ring, new in zip(pairs, (s, y, valid), strict=True)))
 
 
 def projected_direction(
-    pairs: Pairs, tick: jax.Array, point: jax.Array, gradient: jax.Array, weight: jax.Array
-) -> jax.Array:
+    pairs: Pairs,
+    tick: Int[jax.Array, ""],
+    point: Float[jax.Array, " n"],
+    gradient: Float[jax.Array, " n"],
+    weight: Float[jax.Array, ""],
+) -> Float[jax.Array, " n"]:
     """Descent direction at a point of the box [0, 1]ⁿ, for one lane, after the pair of this tick.
 
     The two-loop recursion, restricted to the free coordinates: those that are not at a bound which

@@ -9,7 +9,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 
 def sharded(
-    function: Callable[..., Any], devices: Sequence[jax.Device], *, whole: int = 1
+    function: Callable[..., Any], devices: Sequence[Any], *, whole: int = 1
 ) -> Callable[..., Any]:
     """Compiles a function so that each device applies it to its own part of the arrays.
 
@@ -17,7 +17,7 @@ def sharded(
 
     Args:
       function: of pytrees of arrays; its results are arrays with the parts' leading axis.
-      devices: to work on.
+      devices: of jax, to work on.
       whole: number of arguments, the first ones, that every device gets whole. The others are split
         along their leading axes, which must be multiples of the number of devices.
 

@@ -2,14 +2,14 @@
 
 import pickle
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 
 class RestrictedUnpickler(pickle.Unpickler):
     """Loads what is admitted and nothing else.
 
     Args:
-      file: a pickle.
+      file: an open binary file that holds a pickle.
       admitted: by (module, name) in the pickle, what stands for it.
       encoding: of the strings of Python 2, as for `pickle.load`.
 
@@ -18,7 +18,7 @@ class RestrictedUnpickler(pickle.Unpickler):
     """
 
     def __init__(
-        self, file: BinaryIO, admitted: Mapping[tuple[str, str], Any], *, encoding: str = "ASCII"
+        self, file: Any, admitted: Mapping[tuple[str, str], Any], *, encoding: str = "ASCII"
     ):
         super().__init__(file, encoding=encoding)
         self._admitted = admitted

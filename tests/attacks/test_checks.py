@@ -7,6 +7,7 @@ import pytest
 
 from jaxadv import minimal_adversarial
 from jaxadv.attacks import queues
+from jaxadv.attacks.results import AttackResult
 
 X = np.full((4, 3), 0.5, np.float32)
 TARGET = np.array([0, 1, 0, 1])
@@ -75,6 +76,7 @@ def test_probabilities_warn(monkeypatch):
     def probabilities(params, x):
         return jax.nn.softmax(10 * logits_fn(params, x))
 
-    monkeypatch.setattr(queues, "attack", lambda *args: None)  # would follow the checks
+    nothing = AttackResult(*8 * [np.zeros(4)])
+    monkeypatch.setattr(queues, "attack", lambda *args: nothing)  # would follow the checks
     with pytest.warns(UserWarning, match="look like probabilities"):
         minimal_adversarial(probabilities, None, X, TARGET)

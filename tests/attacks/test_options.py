@@ -1,8 +1,15 @@
 """Settings that cannot work are refused, with what was got and what was expected."""
 
+import jaxtyping
 import pytest
 
 from jaxadv import AttackOptions
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """Lets the settings' own checks answer, instead of those of types."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.mark.parametrize(

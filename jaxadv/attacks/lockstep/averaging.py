@@ -6,6 +6,7 @@ to the nearest zero of the average, while the noise is lowered step by step.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.lane import (
@@ -36,7 +37,7 @@ def probed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
     smooth = smoothly(lane, steps, lane.x + r)
     descend = entering(lane, REFRESH, tuning.SOFT * lane.final_temperature)
     first = lane._replace(at_point=model)
-    return select(lane.count == 1, first, select(rugged, smooth, descend))
+    return select(lane.spent == 1, first, select(rugged, smooth, descend))
 
 
 def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
@@ -46,9 +47,9 @@ def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
     """
     model = _linear_model(lane, found)
     most, least = tuning.AVERAGING
-    weight = jnp.maximum(most * (1 - (lane.count - 1) / lane.smoothing_steps), least)
+    weight = jnp.maximum(most * (1 - (lane.spent - 1) / lane.smoothing_steps), least)
     mean = jax.tree.map(lambda old, new: old + weight * (new - old), lane.at_point, model)
-    mean = select(lane.count == 1, model, mean)
+    mean = select(lane.spent == 1, model, mean)
     r = _smallest_r(lane.x, mean.loss, mean.gradient)
     moved = lane._replace(point=lane.x + r, at_point=mean)
     # Where c|r| + loss is stationary there, if `miss` is to be AIM.
@@ -56,12 +57,12 @@ def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
     weight = penalty_and_weight(options, lane, norm_squared)[1]
     c = -tuning.AIM * jnp.vdot(mean.gradient, r) / (weight * norm_squared)
     c = jnp.where(jnp.isfinite(c) & (c > 0), c, lane.c)
-    moved = select(lane.count >= lane.smoothing_steps, finely(moved, c), moved)
+    moved = select(lane.spent >= lane.smoothing_steps, finely(moved, c), moved)
     descend = entering(lane, REFRESH, tuning.SOFT * lane.final_temperature)
-    descend = descend._replace(point=lane.x, smoothing_steps=jnp.zeros_like(lane.count))
+    descend = descend._replace(point=lane.x, smoothing_steps=jnp.zeros_like(lane.spent))
     finite = jnp.isfinite(found.loss) & jnp.isfinite(found.gradient).all()
     # A lane that has just entered this stage has yet to evaluate its first point.
-    return select((lane.stage == SMOOTH) & (lane.count > 0), select(finite, moved, descend), lane)
+    return select((lane.stage == SMOOTH) & (lane.spent > 0), select(finite, moved, descend), lane)
 
 
 def _linear_model(lane, found):
@@ -85,7 +86,7 @@ def _smallest_r(x, offset, gradient):
     return jnp.clip(x - multiplier * gradient, 0, 1) - x
 
 
-def displaced(lane: Lane, noise: jax.Array) -> Lane:
+def displaced(lane: Lane, noise: Float[jax.Array, " m"]) -> Lane:
     """The lane, its trial point displaced by noise if it probes or smooths.
 
     The noise of a step is a window on one long vector, the same for all problems: moved by
@@ -94,15 +95,15 @@ def displaced(lane: Lane, noise: jax.Array) -> Lane:
     r = lane.point - lane.x
     norm_squared = jnp.where(lane.stage == PROBE, lane.linear_norm_squared, jnp.vdot(r, r))
     last = (1 - tuning.NOISELESS) * jnp.maximum(lane.smoothing_steps, 1)
-    remaining = jnp.maximum(1 - lane.count / last, 0)
+    remaining = jnp.maximum(1 - lane.spent / last, 0)
     size = jnp.select([lane.stage == PROBE, lane.stage == SMOOTH], [1.0, remaining], 0.0)
     size = tuning.NOISE * size * jnp.sqrt(norm_squared / len(r))
-    steps = lane.round * lane.smoothing_steps + lane.count
+    steps = lane.round * lane.smoothing_steps + lane.spent
     window = jax.lax.dynamic_slice(noise, [tuning.SHIFT * steps], r.shape)
     return lane._replace(trial=jnp.clip(lane.trial + size * window, 0.0, 1.0))
 
 
-def noise_for(options: AttackOptions, x: jax.Array) -> jax.Array:
+def noise_for(options: AttackOptions, x: Float[jax.Array, " n"]) -> Float[jax.Array, " m"]:
     """The noise that lanes with images like the (n,) x are displaced by."""
     size = len(x) + tuning.SHIFT * options.smoothing_steps * options.smoothing_rounds
     return jax.random.normal(jax.random.key(0), (size,), x.dtype)

@@ -4,6 +4,7 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.options import AttackOptions
@@ -47,7 +48,7 @@ class Lane(NamedTuple):
     succeeded_c: jax.Array  # largest c whose minimiser succeeded, 0 if none did
     failed_c: jax.Array  # smallest c whose minimiser failed, ∞ if none did
     c_steps: jax.Array  # values of c that are done with
-    count: jax.Array  # gradients spent in this stage, and at this c
+    spent: jax.Array  # gradients in this stage, and at this c
     point: jax.Array  # last accepted point
     at_point: Evaluation  # there; while smoothing, the averaged linear model's at x
     trial: jax.Array  # where the next gradient is taken
@@ -58,7 +59,12 @@ class Lane(NamedTuple):
     evaluations: jax.Array
 
 
-def loaded(x: jax.Array, target: jax.Array, problem: jax.Array, count: jax.Array) -> Lane:
+def loaded(
+    x: Float[jax.Array, " n"],
+    target: Int[jax.Array, ""],
+    problem: Int[jax.Array, ""],
+    count: Int[jax.Array, ""],
+) -> Lane:
     """A lane at the start of a problem, or done if its index is `count` or more."""
     zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
     integer, false = jnp.zeros_like(problem), jnp.array(False)
@@ -77,7 +83,7 @@ def loaded(x: jax.Array, target: jax.Array, problem: jax.Array, count: jax.Array
         succeeded_c=zero,
         failed_c=jnp.inf * one,
         c_steps=integer,
-        count=integer,
+        spent=integer,
         point=x,
         at_point=Evaluation(zero, jnp.zeros_like(x), zero, zero, zero),
         trial=x,
@@ -89,21 +95,21 @@ def loaded(x: jax.Array, target: jax.Array, problem: jax.Array, count: jax.Array
     )
 
 
-def entering(lane: Lane, stage: int, temperature: jax.Array) -> Lane:
+def entering(lane: Lane, stage: int, temperature: Float[jax.Array, ""]) -> Lane:
     """The lane at the beginning of a stage."""
     return lane._replace(
-        stage=at_stage(stage), temperature=temperature, count=jnp.zeros_like(lane.count)
+        stage=at_stage(stage), temperature=temperature, spent=jnp.zeros_like(lane.spent)
     )
 
 
-def smoothly(lane: Lane, steps: jax.Array, point: jax.Array) -> Lane:
+def smoothly(lane: Lane, steps: Int[jax.Array, ""], point: Float[jax.Array, " n"]) -> Lane:
     """The beginning of so many steps of gradient averaging from a point."""
     return entering(lane, SMOOTH, lane.final_temperature)._replace(
         smoothing_steps=steps, point=point
     )
 
 
-def finely(lane: Lane, c: jax.Array) -> Lane:
+def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
     """The beginning of a fine descent from the lane's point."""
     return entering(lane, REFRESH, lane.final_temperature)._replace(
         fine=jnp.array(True),
@@ -115,25 +121,25 @@ def finely(lane: Lane, c: jax.Array) -> Lane:
     )
 
 
-def at_stage(stage: int) -> jax.Array:
+def at_stage(stage: int) -> Int[jax.Array, ""]:
     """A stage as lanes hold it."""
     return jnp.array(stage, int)
 
 
-def affordable_smoothing(options: AttackOptions, lane: Lane) -> jax.Array:
+def affordable_smoothing(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
     """Steps of gradient averaging that the budget leaves."""
     left = options.max_evaluations - lane.evaluations - tuning.RESERVE
     return jnp.clip(left, 0, options.smoothing_steps)
 
 
-def succeeds(options: AttackOptions, found: Evaluation) -> jax.Array:
+def succeeds(options: AttackOptions, found: Evaluation) -> Bool[jax.Array, ""]:
     """Whether the target's logit leads by the margin asked for."""
     return found.margin >= options.margin * found.magnitude
 
 
 def penalty_and_weight(
-    options: AttackOptions, lane: Lane, norm_squared: jax.Array
-) -> tuple[jax.Array, jax.Array | float]:
+    options: AttackOptions, lane: Lane, norm_squared: Float[jax.Array, ""]
+) -> tuple[Float[jax.Array, ""], Float[jax.Array, ""] | float]:
     """|r| and the w of its gradient w r, from ‖r‖²; ‖r‖ is smoothed, by δ² = ‖r‖² of START."""
     if options.penalty == "l2_squared":
         return norm_squared, 2.0
@@ -141,6 +147,6 @@ def penalty_and_weight(
     return root, 1 / root
 
 
-def select(condition: jax.Array, if_true: _Tree, if_false: _Tree) -> _Tree:
+def select(condition: Bool[jax.Array, ""], if_true: _Tree, if_false: _Tree) -> _Tree:
     """One of two pytrees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)

@@ -5,11 +5,11 @@ finished takes the next problem of the queue. Everything is pure and runs under 
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep.averaging import displaced, noise_for, smoothed
 from jaxadv.attacks.lockstep.lane import (
@@ -25,17 +25,18 @@ from jaxadv.attacks.lockstep.lane import (
 from jaxadv.attacks.lockstep.stages import aimed, received
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
+from jaxadv.attacks.types import LogitsFn
 from jaxadv.solvers.pairs import no_pairs, push
 
 
 def solve(
-    logits_fn: Callable,
+    logits_fn: LogitsFn,
     options: AttackOptions,
     lanes: int,
     params: Any,
-    images: jax.Array,
-    targets: jax.Array,
-    count: jax.Array,
+    images: Float[jax.Array, "Q *image"],
+    targets: Int[jax.Array, " Q"],
+    count: Int[jax.Array, ""],
 ) -> Found:
     """Attacks the first `count` of a queue of (Q, …) images, `lanes` at a time."""
     queue = images.reshape(len(images), -1), targets

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.lane import (
@@ -94,14 +95,16 @@ def _next_c(options, lane):
         succeeded_c=succeeded_c,
         failed_c=failed_c,
         c_steps=lane.c_steps + 1,
-        count=jnp.zeros_like(lane.count),
+        spent=jnp.zeros_like(lane.spent),
         step=jnp.ones_like(lane.step),
         temperature=lane.temperature * jnp.where(stuck, tuning.SOFT, 1.0),
         stage=jnp.where(stuck, REFRESH, lane.stage),
     )
 
 
-def on_ray(options: AttackOptions, lane: Lane, seen: Evaluation, share: jax.Array | float) -> Lane:
+def on_ray(
+    options: AttackOptions, lane: Lane, seen: Evaluation, share: Float[jax.Array, ""] | float
+) -> Lane:
     """The next point on the ray from x through the lane's point: Newton's on the margin.
 
     `share` is what part of the gap's gradient the gradient is.

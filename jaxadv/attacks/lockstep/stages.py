@@ -15,6 +15,7 @@ A problem that was hard is attacked once more, from a much softer loss: it may e
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.averaging import probed
@@ -42,7 +43,7 @@ from jaxadv.solvers.pairs import Pairs, projected_direction
 
 def received(
     options: AttackOptions, lane: Lane, found: Evaluation
-) -> tuple[Lane, jax.Array, jax.Array, jax.Array]:
+) -> tuple[Lane, Float[jax.Array, " n"], Float[jax.Array, " n"], Bool[jax.Array, ""]]:
     """Takes in what was found at the trial point.
 
     Returns:
@@ -59,7 +60,7 @@ def received(
         best_norm_squared=jnp.where(better, norm_squared, lane.best_norm_squared),
         best_c=jnp.where(better, lane.c, lane.best_c),
         evaluations=lane.evaluations + 1,
-        count=lane.count + 1,
+        spent=lane.spent + 1,
     )
     no = jnp.array(False)
     lane, accepted = jax.lax.switch(
@@ -74,8 +75,8 @@ def received(
             lambda: (lane, no),
         ],
     )
-    spent = lane.evaluations >= options.max_evaluations
-    return lane._replace(stage=jnp.where(spent, DONE, lane.stage)), s, y, accepted
+    over = lane.evaluations >= options.max_evaluations
+    return lane._replace(stage=jnp.where(over, DONE, lane.stage)), s, y, accepted
 
 
 def _started(options, lane, found):
@@ -128,14 +129,14 @@ def _descended(options, lane, found, moved, norm_squared):
     over = (
         (accepted & (-change <= tol * lane.c * weight * norm_squared / 2))
         | (lane.step < tuning.SHORTEST_STEP)
-        | (lane.count >= options.max_iterations)
+        | (lane.spent >= options.max_iterations)
     )
     return select(over, minimised(options, lane), lane), accepted
 
 
 def _polished(options, lane, found):
     """The next Newton step, or the end of this attack on the problem."""
-    over = lane.count >= tuning.POLISHING
+    over = lane.spent >= tuning.POLISHING
     another = on_ray(options, lane, found, 1.0)._replace(stage=jnp.where(over, DONE, POLISH))
     if options.temperature is None:
         return another
@@ -152,7 +153,7 @@ def _polished(options, lane, found):
     return select(over & rugged & more, anew._replace(stage=at_stage(SMOOTH)), another)
 
 
-def aimed(options: AttackOptions, lane: Lane, pairs: Pairs, tick: jax.Array) -> Lane:
+def aimed(options: AttackOptions, lane: Lane, pairs: Pairs, tick: Int[jax.Array, ""]) -> Lane:
     """Chooses the next trial point, before any noise."""
     r = lane.point - lane.x
     weight = lane.c * penalty_and_weight(options, lane, jnp.vdot(r, r))[1]
