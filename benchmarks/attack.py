@@ -29,14 +29,13 @@ from gradients import gradient_seconds
 from peers import Attack, Outcome
 from rich.console import Console
 
-from jaxadv import AttackOptions, minimal_adversarial, untargeted
+from jaxadv import AttackOptions, minimal_adversarial, untargeted, zoo
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import CLASSES
 from jaxadv.reports import tables as report
 from jaxadv.runs import console as command
 from jaxadv.storage import cache
-from jaxadv.zoo import recipes as zoo
 
 REFERENCE = "adv-lib PDGD 500"
 OURS = "ours"
@@ -184,6 +183,7 @@ def load(name: str, splits: dict[str, datasets.Dataset], config: Common) -> zoo.
             name,
             splits,
             config.seed,
+            datasets.info("mnist"),
             cache_dir=config.cache_dir,
             progress=lambda done: bars.update(task, completed=100 * done),
         )

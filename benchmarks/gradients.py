@@ -6,9 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxadv import AttackOptions
+from jaxadv import AttackOptions, zoo
 from jaxadv.attacks.minimal import lanes_and_queue
-from jaxadv.zoo import recipes as zoo
 
 STEPS = 50
 REPETITIONS = 5

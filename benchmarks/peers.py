@@ -21,8 +21,9 @@ import jax
 import numpy as np
 import optax
 import scipy.optimize
+from jax.nn import identity
 
-from jaxadv.networks.network import Convolution, Network, Params, identity
+from jaxadv.networks import Convolution, Network, Params
 
 BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower
 STUBS = ("torchvision", "visdom")

@@ -18,7 +18,7 @@ from attack import Common, check_cores, load, pin
 from gradients import gradient_seconds
 from rich.console import Console
 
-from jaxadv import AttackOptions, minimal_adversarial
+from jaxadv import AttackOptions, minimal_adversarial, zoo
 from jaxadv.attacks.minimal import lanes_and_queue
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.datasets import tfds as datasets
@@ -26,7 +26,6 @@ from jaxadv.datasets.tfds import CLASSES
 from jaxadv.reports import tables as report
 from jaxadv.runs import console as command
 from jaxadv.storage import cache
-from jaxadv.zoo import recipes as zoo
 
 HEADER = (
     *("lanes", "images", "images/s", "gradients", "utilisation"),
@@ -77,7 +76,7 @@ def run(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     check_cores(config.cores)
-    zoo.check_names([*config.models, *config.share])
+    zoo.check_names([*config.models, *config.share], datasets.info("mnist"))
     size = datasets.SPLITS["train"].num_examples
     if not config.images or not all(1 <= count <= size for count in config.images):
         raise ValueError(f"images must be from 1 to {size}, got {config.images}")

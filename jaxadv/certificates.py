@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv import certify as lower_bounds
+from jaxadv import zoo
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
-from jaxadv.certify import crown as lower_bounds
-from jaxadv.certify.crown import Mlp, crown, from_lipschitz
+from jaxadv.certify import Mlp, crown, from_lipschitz
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import CLASSES, Dataset
 from jaxadv.measures import transfer
+from jaxadv.networks.evaluate import predictions
 from jaxadv.reports import paper, pictures
 from jaxadv.reports import tables as report
 from jaxadv.reports.tables import Table
 from jaxadv.runs import console as command
 from jaxadv.runs import settings as experiment
-from jaxadv.training.fit import predictions
-from jaxadv.zoo import recipes as zoo
 
 METHODS: Mapping[str, Callable[[Mlp, np.ndarray, int], np.ndarray]] = {
     "pair product": lambda mlp, x, _: from_lipschitz(mlp, x, lower_bounds.pair_products(mlp)),
@@ -109,7 +109,7 @@ def check(config: Config) -> None:
     check_balls(config.balls)
     for name in config.models:
         try:
-            lower_bounds.check(zoo.with_layers(name))
+            lower_bounds.check(zoo.with_layers(name, datasets.info(config.dataset)))
         except ValueError as error:
             raise ValueError(f"cannot certify {name}: {error}") from error
 
@@ -152,7 +152,7 @@ def certify(
     names = [model.name for model in models]
     with experiment.progress_by_name("certifying", names, len(METHODS) * len(images)) as progress:
         for model in models:
-            mlp = lower_bounds.mlp(model.network, model.params)
+            mlp = lower_bounds.affine_layers(model.network, model.params)
             for name, method in METHODS.items():
                 method(mlp, images[:1], config.balls)  # compiles
                 start = time.perf_counter()

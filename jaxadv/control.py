@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv import certificates
+from jaxadv import certificates, zoo
+from jaxadv import certify as lower_bounds
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certificates import ATTACK, TIGHTEST
-from jaxadv.certify import crown as lower_bounds
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
 from jaxadv.networks import lipschitz
@@ -27,8 +27,7 @@ from jaxadv.reports import tables as report
 from jaxadv.reports.tables import Table
 from jaxadv.runs import console as command
 from jaxadv.runs import settings as experiment
-from jaxadv.training.fit import Controlled, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv.training.recipes import Controlled, Supervised
 
 Figures = Mapping[str, Any]  # what control.json holds
 
@@ -102,7 +101,7 @@ def check(config: Config) -> None:
             raise ValueError(f"{name} must be there once each, got {values}")
     certificates.check_balls(config.balls)
     for name in config.models:
-        lower_bounds.check(zoo.with_layers(name))
+        lower_bounds.check(zoo.with_layers(name, datasets.info(config.dataset)))
         if name not in zoo.ZOO or not isinstance(zoo.ZOO[name].recipe, Supervised):
             raise ValueError(f"models must be trained by labels alone, got {name}")
 

@@ -9,16 +9,16 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from jaxadv import zoo
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
+from jaxadv.networks.evaluate import error_rate
 from jaxadv.reports import paper
 from jaxadv.reports import tables as report
 from jaxadv.reports import transfer as transfer_report
 from jaxadv.runs import console as command
 from jaxadv.runs import settings as experiment
-from jaxadv.training.fit import error_rate
-from jaxadv.zoo import recipes as zoo
 
 PRIME = "'"  # ends the name of a network trained on the second half
 

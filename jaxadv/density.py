@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxadv import zoo
 from jaxadv.attacks.minimal import all_targets
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.datasets import tfds as datasets
 from jaxadv.measures import density as perturbations
 from jaxadv.measures.density import WAYS
+from jaxadv.networks.evaluate import predictions
 from jaxadv.reports import pictures
 from jaxadv.reports import tables as report
 from jaxadv.reports.tables import Table
 from jaxadv.runs import console as command
 from jaxadv.runs import settings as experiment
-from jaxadv.training.fit import predictions
-from jaxadv.zoo import recipes as zoo
 
 Figures = Mapping[str, Any]  # what density.json holds
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+from jaxadv import zoo
+from jaxadv.datasets import tfds as datasets
 from jaxadv.networks import alexnet, lipschitz
 from jaxadv.networks import torch_weights as weights
 from jaxadv.networks.network import Network, Params
@@ -21,7 +23,6 @@ from jaxadv.reports import paper
 from jaxadv.reports import tables as report
 from jaxadv.runs import console as command
 from jaxadv.runs import settings as experiment
-from jaxadv.zoo import recipes as zoo
 
 HOW_TO = (
     "For AlexNet, give torchvision's weights with --weights FILE (alexnet-owt-7be5be79.pth, or as"
@@ -75,7 +76,7 @@ def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     experiment.check(config)
     for name in config.models:
-        network = zoo.with_layers(name)
+        network = zoo.with_layers(name, datasets.info(config.dataset))
         params = jax.eval_shape(network.init, jax.random.key(0))
         jax.eval_shape(functools.partial(lipschitz.lipschitz_bound, network), params)
     if config.weights and config.random:

@@ -12,13 +12,13 @@ from typing import Annotated
 import jax
 import numpy as np
 
+from jaxadv import zoo
 from jaxadv.datasets import tfds as datasets
 from jaxadv.measures import units as activations
 from jaxadv.reports import tables as report
 from jaxadv.reports import units as units_report
 from jaxadv.runs import console as command
 from jaxadv.runs import settings as experiment
-from jaxadv.zoo import recipes as zoo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _check_layers(config):
     """That the networks have layers, and each name is that of a layer of one of them."""
     known = []
     for name in config.models:
-        network = zoo.with_layers(name)
+        network = zoo.with_layers(name, datasets.info(config.dataset))
         if not config.layers and not activations.layer_names(network):
             raise ValueError(
                 f"{name} has no layers but the logits: name them, --layer {network.layers[0].name}"

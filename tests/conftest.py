@@ -16,7 +16,8 @@ jax.config.update(
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-install_import_hook(["jaxadv.datasets"], "beartype.beartype")
+CHECKED = ("datasets", "spectral", "networks", "certify", "training", "zoo")
+install_import_hook([f"jaxadv.{name}" for name in CHECKED], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +31,8 @@ def mnist():
 @pytest.fixture(scope="session")
 def mlp_on_mnist(mnist):
     """(network, params) of a sigmoid network that fits `mnist` well."""
-    from jaxadv.networks.network import mlp
-    from jaxadv.training.fit import Schedule, Supervised, train
+    from jaxadv.networks import mlp
+    from jaxadv.training import Schedule, Supervised, train
 
     network = mlp(40, 40)
     recipe = Supervised((1e-5, 1e-5, 1e-6), Schedule(30, 100, 0.01))

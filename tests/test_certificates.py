@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import certificates
+from jaxadv import certificates, zoo
+from jaxadv import certify as lower_bounds
 from jaxadv.certificates import METHODS, Config
-from jaxadv.certify import crown as lower_bounds
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
-from jaxadv.networks.network import mlp
+from jaxadv.networks import mlp
 from jaxadv.runs import console as command
-from jaxadv.training.fit import Schedule, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv.training import Schedule, Supervised
 
 ENTRIES = {
     "linear": zoo.Entry(mlp(), Supervised((1e-3,), Schedule(8, 100, 0.01))),
@@ -75,10 +74,12 @@ def test_shares_are_counted_from_the_bounds(figures, quick, splits):
     images, labels = (array[:IMAGES] for array in splits["test"])
     cache = Path(quick[-1])
     for name, model in zip(ENTRIES, figures["models"], strict=True):
-        trained = zoo.load(name, splits, 0, cache_dir=cache)
+        trained = zoo.load(name, splits, 0, datasets.info("mnist"), cache_dir=cache)
         correct = np.argmax(trained.network.logits(trained.params, images), axis=1) == labels
         assert model["correct"] == correct.sum()
-        bounds = lower_bounds.crown(lower_bounds.mlp(trained.network, trained.params), images)
+        bounds = lower_bounds.crown(
+            lower_bounds.affine_layers(trained.network, trained.params), images
+        )
         bounds[np.arange(IMAGES), labels] = np.inf
         nearest = bounds.min(axis=1)[correct]
         expected = [np.mean(nearest > radius) for radius in RADII]

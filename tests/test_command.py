@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxadv import transfer_table
+from jaxadv import training, transfer_table
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.datasets import tfds as datasets
 from jaxadv.runs import console as command
-from jaxadv.training import fit as training
 from jaxadv.transfer_table import Config
 
 

@@ -7,15 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import control
+from jaxadv import control, training, zoo
 from jaxadv.control import Config
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
-from jaxadv.networks.network import cnn, mlp
+from jaxadv.networks import cnn, mlp
 from jaxadv.runs import console as command
-from jaxadv.training import fit as training
-from jaxadv.training.fit import Controlled, Schedule, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv.training import Controlled, Schedule, Supervised
 
 RECIPE = Supervised((1e-5, 1e-6), Schedule(4, 100, 0.01))
 ENTRY = zoo.Entry(mlp(20), RECIPE)

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import cross_training
+from jaxadv import cross_training, zoo
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.cross_training import Config
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
-from jaxadv.networks.network import mlp
+from jaxadv.networks import mlp
 from jaxadv.runs import console as command
-from jaxadv.training.fit import Schedule, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv.training import Schedule, Supervised
 
 ENTRY = zoo.Entry(mlp(20), Supervised((1e-5, 1e-6), Schedule(8, 100, 0.01)))
 MODELS = ["small", "small'"]
@@ -70,7 +69,9 @@ def test_networks_are_those_of_the_halves(figures, folder, splits):
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(zoo.ZOO, "small", ENTRY)
             on_half = {"train": half, "test": splits["test"]}
-            params = zoo.load("small", on_half, part, cache_dir=cache).params
+            params = zoo.load(
+                "small", on_half, part, datasets.info("mnist"), cache_dir=cache
+            ).params
         assert len(list((cache / "weights").iterdir())) == 2  # it was not trained again
         errors = [model[f"part_{i}_error"] for i in (1, 2)]
         assert errors == [pytest.approx(numpy_error(params, *half)) for half in halves]

@@ -7,17 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import density
+from jaxadv import density, zoo
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
 from jaxadv.density import Config
 from jaxadv.measures import density as perturbations
 from jaxadv.measures.density import WAYS
-from jaxadv.networks.network import mlp
+from jaxadv.networks import mlp
 from jaxadv.runs import console as command
-from jaxadv.training.fit import Schedule, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv.training import Schedule, Supervised
 
 NETWORK, SCHEDULE = mlp(20), Schedule(8, 100, 0.01)  # shared, so that all compiles once
 MODELS = {
@@ -104,7 +103,9 @@ def test_fractions(figures):
 
 
 def test_images_are_those_classified_correctly(folder, figures, small_experiment):
-    model = zoo.load("small", small_experiment, 3, cache_dir=folder / "cache")
+    model = zoo.load(
+        "small", small_experiment, 3, datasets.info("mnist"), cache_dir=folder / "cache"
+    )
     images, labels = small_experiment["test"]
     hidden, softmax = model.params.values()
     h = 1 / (1 + np.exp(-images.reshape(len(images), -1) @ hidden["kernel"] - hidden["bias"]))

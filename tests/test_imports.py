@@ -12,7 +12,7 @@ MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob
 COMMANDS = "commands"
 FOLDERS = (  # from the top down
     *("reports", "measures", "runs", "zoo", "training", "certify", "attacks"),
-    *("networks", "spectral", "solvers", "datasets", "storage"),
+    *("models", "networks", "spectral", "solvers", "datasets", "storage"),
 )
 LEVELS = (COMMANDS, *FOLDERS)
 UPWARD = {("runs/settings.py", "reports"), ("runs/settings.py", "measures")}  # to be mended
@@ -34,7 +34,7 @@ def imports(path):
     "package, importers",
     [
         ("tensorflow_datasets", {"datasets/tfds.py"}),
-        ("flax", {"networks/network.py", "networks/alexnet.py", "zoo/recipes.py"}),
+        ("flax", {"networks/layers.py", "zoo/kept.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"runs/console.py"}),
         ("rich", {"runs/console.py", "reports/tables.py"}),
@@ -50,7 +50,7 @@ def test_who_imports_a_package(package, importers):
 
 
 def test_zoo_imports_of_flax_only_what_flattens_dicts():
-    used = {name for name in imports(MODULES["zoo/recipes.py"]) if name.startswith("flax")}
+    used = {name for name in imports(MODULES["zoo/kept.py"]) if name.startswith("flax")}
     assert used == {"flax.traverse_util"}
 
 

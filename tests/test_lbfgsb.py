@@ -9,11 +9,11 @@ import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxadv import networks as models
+from jaxadv import training
 from jaxadv.datasets import tfds as datasets
-from jaxadv.networks import network as models
 from jaxadv.solvers import lbfgsb
 from jaxadv.solvers.lbfgsb import LBFGSB, jaxopt
-from jaxadv.training import fit as training
 
 MEMORY = 4
 OPTIONS = {"linesearch_init": "max", "stop_if_linesearch_fails": True}

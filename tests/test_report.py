@@ -12,12 +12,12 @@ import pytest
 import rich.table
 from rich.console import Console
 
+from jaxadv import zoo
 from jaxadv.measures import transfer
 from jaxadv.reports import paper, pictures
 from jaxadv.reports import tables as report
 from jaxadv.reports import transfer as transfer_report
 from jaxadv.reports.tables import Table
-from jaxadv.zoo import recipes as zoo
 
 TABLE = Table("A title", ["name", "FC10(1e-4)", "FC100-100-10"], [["α", "1", "2"], ["β", "3", ""]])
 RUN = {

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxadv import stability
+from jaxadv import stability, zoo
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
-from jaxadv.networks import alexnet
-from jaxadv.networks.network import Network, mlp
+from jaxadv.networks import Network, alexnet, mlp
 from jaxadv.reports import paper
 from jaxadv.runs import console as command
 from jaxadv.stability import Config
-from jaxadv.training.fit import Schedule, Supervised
-from jaxadv.zoo import recipes as zoo
+from jaxadv.training import Schedule, Supervised
 
 ENTRY = zoo.Entry(mlp(20), Supervised((1e-5, 1e-6), Schedule(1, 100, 0.01)))
 
@@ -40,7 +38,7 @@ def run(tmp_path, monkeypatch, mnist):
 
 def test_layers_of_a_trained_network(run, capsys):
     [model] = run("--models", "small")["models"]
-    params = zoo.load("small", run.splits, 0, cache_dir=run.cache).params
+    params = zoo.load("small", run.splits, 0, datasets.info("mnist"), cache_dir=run.cache).params
     assert [layer["name"] for layer in model["layers"]] == ["hidden1", "softmax"]
     for layer, activation in zip(model["layers"], (0.25, 1), strict=True):
         norm = np.linalg.norm(params[layer["name"]]["kernel"], 2)

@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import transfer_table
+from jaxadv import training, transfer_table, zoo
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
-from jaxadv.networks.network import mlp
+from jaxadv.networks import mlp
 from jaxadv.runs import console as command
-from jaxadv.training import fit as training
-from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.training import Schedule, Supervised
 from jaxadv.transfer_table import Config
-from jaxadv.zoo import recipes as zoo
 
 NETWORK, SCHEDULE = mlp(20), Schedule(8, 100, 0.01)  # shared, so that the attack compiles once
 MODELS = {
@@ -136,7 +134,7 @@ def test_examples_are_classified_as_their_targets(folder, figures, small_experim
     with np.load(folder / "out" / "adversarial.npz") as file:
         x_adv, targets = file["small/images"], file["targets"]
     hidden, softmax = zoo.load(
-        "small", small_experiment, 3, cache_dir=folder / "cache"
+        "small", small_experiment, 3, datasets.info("mnist"), cache_dir=folder / "cache"
     ).params.values()
     h = 1 / (1 + np.exp(-x_adv.reshape(IMAGES, -1) @ hidden["kernel"] - hidden["bias"]))
     logits = h @ softmax["kernel"] + softmax["bias"]

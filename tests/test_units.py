@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxadv import units
+from jaxadv import training, units, zoo
 from jaxadv.datasets import tfds as datasets
 from jaxadv.datasets.tfds import Dataset
 from jaxadv.measures import units as activations
-from jaxadv.networks.network import cnn, mlp
+from jaxadv.networks import cnn, mlp
 from jaxadv.runs import console as command
-from jaxadv.training import fit as training
-from jaxadv.training.fit import Schedule, Supervised
+from jaxadv.training import Schedule, Supervised
 from jaxadv.units import Config
-from jaxadv.zoo import recipes as zoo
 
 SCHEDULE = Schedule(4, 100, 0.01)
 MODELS = {
@@ -115,7 +113,9 @@ def test_statistics_follow_from_the_agreements(figures):
 def test_agreement_of_a_unit_by_hand(folder, figures, small_experiment):
     images, labels = small_experiment["test"]
     layer = figures["layers"][names(figures).index("FC20-10 hidden1")]
-    model = zoo.load("FC20-10", small_experiment, 0, cache_dir=folder / "cache")
+    model = zoo.load(
+        "FC20-10", small_experiment, 0, datasets.info("mnist"), cache_dir=folder / "cache"
+    )
     hidden = model.params["hidden1"]
     h = np.float64(images.reshape(TEST, -1)) @ hidden["kernel"] + hidden["bias"]
     for unit, agreement in zip(

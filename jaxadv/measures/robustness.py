@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.measures.transfer import Examples, chunks, feed
-from jaxadv.zoo.recipes import Model
+from jaxadv.zoo.kept import Model
 
 LEVELS = 255  # of 8-bit images
 

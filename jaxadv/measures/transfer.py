@@ -15,9 +15,9 @@ from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
+from jaxadv.networks.evaluate import error_rate
 from jaxadv.storage import cache
-from jaxadv.training.fit import error_rate
-from jaxadv.zoo.recipes import Model
+from jaxadv.zoo.kept import Model
 
 CHUNK = 4096  # images per file: what memory must hold, and an interruption can lose
 

@@ -17,7 +17,7 @@ import scipy.stats
 
 from jaxadv.datasets.tfds import IMAGE_SHAPE
 from jaxadv.networks.network import Network, Params
-from jaxadv.zoo.recipes import Model
+from jaxadv.zoo.kept import Model
 
 RESAMPLES = 9999  # of the bootstrap and of the permutation test
 CONFIDENCE = 0.95
@@ -45,7 +45,7 @@ class Layer(NamedTuple):
         return math.prod(jax.eval_shape(phi, self.params, image).shape[1:])
 
 
-PIXELS = Layer("", "pixels", Network(()), {}, 0)
+PIXELS = Layer("", "pixels", Network((), IMAGE_SHAPE), {}, 0)
 
 
 class Directions(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from jaxadv import zoo
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.datasets import tfds as datasets
 from jaxadv.measures import transfer
@@ -16,7 +17,6 @@ from jaxadv.reports import paper
 from jaxadv.reports import tables as report
 from jaxadv.runs import console as command
 from jaxadv.storage import cache
-from jaxadv.zoo import recipes as zoo
 
 Names = Annotated[tuple[str, ...], command.alias("--model")]
 
@@ -50,7 +50,8 @@ def check(settings: Settings, architectures: Sequence[str] | None = None) -> Non
     `architectures` are the models' names in the zoo, where they are not `settings.models`.
     """
     names = settings.models
-    zoo.check_names(names if architectures is None else architectures)
+    info = datasets.info(settings.dataset)
+    zoo.check_names(names if architectures is None else architectures, info)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must name at least one network, each once, got {names}")
     if not 0 <= settings.seed < 2**32:
@@ -81,10 +82,11 @@ def load_models(
     settings: Settings, splits: dict[str, datasets.Dataset], names: Sequence[str] | None = None
 ) -> list[zoo.Model]:
     """Trains the networks, or reads their weights: those of the settings, or `names`."""
+    info = datasets.info(settings.dataset)
     options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
     return train_each(
         {
-            name: functools.partial(zoo.load, name, splits, settings.seed, **options)
+            name: functools.partial(zoo.load, name, splits, settings.seed, info, **options)
             for name in (settings.models if names is None else names)
         }
     )
