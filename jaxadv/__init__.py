@@ -23,7 +23,7 @@ __all__ = [
 
 _PACKAGES = frozenset(
     {
-        *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs"),
+        *("attacks", "certify", "datasets", "measures", "models", "networks", "reports", "runs"),
         *("solvers", "spectral", "storage", "training", "zoo"),
     }
 )

@@ -16,9 +16,8 @@ jax.config.update(
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-CHECKED = ("attacks", "datasets", "solvers.pairs", "storage")  # the other solver is jaxopt's
 install_import_hook(
-    [f"jaxadv.{folder}" for folder in CHECKED],
+    "jaxadv",
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
 )
 
@@ -34,8 +33,8 @@ def mnist():
 @pytest.fixture(scope="session")
 def mlp_on_mnist(mnist):
     """(network, params) of a sigmoid network that fits `mnist` well."""
-    from jaxadv.networks.network import mlp
-    from jaxadv.training.fit import Schedule, Supervised, train
+    from jaxadv.networks import mlp
+    from jaxadv.training import Schedule, Supervised, train
 
     network = mlp(40, 40)
     recipe = Supervised((1e-5, 1e-5, 1e-6), Schedule(30, 100, 0.01))

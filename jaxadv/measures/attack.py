@@ -41,4 +41,5 @@ def attack_all_targets(
 
 
 def _network(model):
-    return model.name, model.network.logits, model.params, repr(model.network)
+    params, identity = model.identity
+    return model.name, model.network.logits, params, identity

@@ -1,1 +1,28 @@
 """Networks as pure functions of plain-dict parameters."""
+
+from jaxadv.networks.alexnet import from_torchvision, torchvision_alexnet
+from jaxadv.networks.evaluate import error_rate, predictions
+from jaxadv.networks.layers import Convolution, FullyConnected, Standardise
+from jaxadv.networks.lipschitz import layer_bounds, lipschitz_bound
+from jaxadv.networks.mnist import autoencoder, autoencoder_classifier, cnn, lenet, mlp
+from jaxadv.networks.network import LogitsFn, Network, Params
+
+__all__ = [
+    "Convolution",
+    "FullyConnected",
+    "LogitsFn",
+    "Network",
+    "Params",
+    "Standardise",
+    "autoencoder",
+    "autoencoder_classifier",
+    "cnn",
+    "error_rate",
+    "from_torchvision",
+    "layer_bounds",
+    "lenet",
+    "lipschitz_bound",
+    "mlp",
+    "predictions",
+    "torchvision_alexnet",
+]

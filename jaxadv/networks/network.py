@@ -1,82 +1,35 @@
-"""The networks, as pure functions of plain-dict parameters."""
+"""A network as a sequence of named layers, and its parameters as plain dicts."""
 
 import dataclasses
-import itertools
-import math
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
 
 Params = dict[str, Any]
+LogitsFn = Callable[[Any, jax.Array], jax.Array]
 
 
-def identity(h: jax.Array) -> jax.Array:
-    """The activation of a layer of logits."""
-    return h
+@runtime_checkable
+class Layer(Protocol):
+    """What a `Network` needs of a layer: flax's modules have it."""
 
+    @property
+    def name(self) -> Any:
+        """The key of its parameters."""
+        ...
 
-class FullyConnected(nn.Module):
-    """φ(h) = activation(h W + b), on activations flattened to (B, n).
+    def init(self, rngs: Any, *args: Any) -> Any:
+        """Draws {"params": its parameters}; see flax."""
+        ...
 
-    The kernel is drawn from Glorot's uniform distribution, scaled by `kernel_gain`.
-    """
-
-    units: int
-    activation: Callable[[jax.Array], jax.Array] = identity
-    kernel_gain: float = 1.0
-
-    @nn.compact
-    def __call__(self, h: jax.Array) -> jax.Array:
-        """(B, …) -> (B, units)."""
-        h = h.reshape(len(h), -1)
-        kernel_init = nn.initializers.variance_scaling(self.kernel_gain**2, "fan_avg", "uniform")
-        kernel = self.param("kernel", kernel_init, (h.shape[1], self.units))
-        bias = self.param("bias", nn.initializers.zeros, (self.units,))
-        return self.activation(h @ kernel + bias)
-
-
-class Convolution(nn.Module):
-    """φ(h) = activation(h ∗ W + b) without padding, then the maximum of each pool × pool square.
-
-    The kernel, (height, width, in, out), is drawn from Glorot's uniform distribution. The sides of
-    the activations must be multiples of `pool`. The convolution is a matrix product of the patches:
-    within a loop, where training and attacks are, the gradients of XLA's own were 2 times (in h)
-    and 16 times (in W) slower on a CPU.
-    """
-
-    features: int
-    activation: Callable[[jax.Array], jax.Array] = identity
-    size: int = 3
-    pool: int = 1
-
-    @nn.compact
-    def __call__(self, h: jax.Array) -> jax.Array:
-        """(B, height, width, channels) -> (B, (height − size + 1) / pool, …, features)."""
-        shape = (self.size, self.size, h.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        h = _patches(h, self.size) @ kernel.reshape(-1, self.features) + bias
-        return _max_pool(self.activation(h), self.pool)
-
-
-def _patches(h, size):
-    """(B, height, width, channels) -> (B, height − size + 1, …, size · size · channels)."""
-    height, width = h.shape[1] - size + 1, h.shape[2] - size + 1
-    offsets = itertools.product(range(size), repeat=2)
-    shifted = [h[:, i : i + height, j : j + width] for i, j in offsets]
-    return jnp.concatenate(shifted, axis=-1)
-
-
-def _max_pool(h, side):
-    """Reshape and max: its gradient is much faster on CPU than that of XLA's reduce_window."""
-    if side == 1:
-        return h
-    batch, height, width, channels = h.shape
-    blocks = h.reshape(batch, height // side, side, width // side, side, channels)
-    return blocks.max(axis=(2, 4))
+    def apply(self, variables: Any, *args: Any) -> Any:
+        """Maps activations to activations; see flax."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +38,17 @@ class Network:
 
     Hashable, so that its methods can be static under jit. `params` is a dict with one entry per
     layer, named as the layer.
+
+    >>> from jaxadv.networks import FullyConnected
+    >>> hidden = FullyConnected(5, jax.nn.relu, name="hidden")
+    >>> network = Network((hidden, FullyConnected(3, name="softmax")), (4, 4, 1))
+    >>> params = network.init(jax.random.key(0))
+    >>> network.logits(params, jnp.zeros((7, 4, 4, 1))).shape
+    (7, 3)
     """
 
-    layers: tuple[nn.Module, ...]
-    input_shape: tuple[int, ...] = (28, 28, 1)
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...]
 
     def init(self, key: jax.Array) -> Params:
         """Draws parameters, each layer's from the key folded by its index."""
@@ -99,62 +59,26 @@ class Network:
             h = jax.eval_shape(layer.apply, variables, h)
         return params
 
-    def logits(self, params: Params, x: jax.Array) -> jax.Array:
-        """(B, *input_shape) images in [0, 1] -> (B, k) logits."""
+    def logits(
+        self, params: Params, x: Float[jax.Array | np.ndarray, "B *image"]
+    ) -> Float[jax.Array, "B k"]:
+        """Logits of images in [0, 1], each of `input_shape`."""
         return self.between(params, x, 0, len(self.layers))
 
-    def between(self, params: Params, h: jax.Array, start: int, stop: int) -> jax.Array:
-        """Applies the layers start … stop − 1 to the activations h, with leading axis B."""
+    def between(
+        self, params: Params, h: Float[jax.Array | np.ndarray, "B *shape"], start: int, stop: int
+    ) -> Any:
+        """Applies the layers start … stop − 1 to the activations h; returns (B, …) ones."""
         for layer in self.layers[start:stop]:
             h = layer.apply({"params": params[layer.name]}, h)
         return h
 
-
-def mlp(*hidden: int, classes: int = 10, input_shape: tuple[int, ...] = (28, 28, 1)) -> Network:
-    """Fully connected network with sigmoid hidden layers; without any, softmax regression."""
-    layers = [
-        FullyConnected(units, nn.sigmoid, name=f"hidden{index}")
-        for index, units in enumerate(hidden, start=1)
-    ]
-    return Network((*layers, FullyConnected(classes, name="softmax")), input_shape)
-
-
-def cnn(
-    *features: int,
-    units: int = 128,
-    classes: int = 10,
-    input_shape: tuple[int, ...] = (28, 28, 1),
-) -> Network:
-    """3 × 3 convolutions, the last with 2 × 2 max-pooling, and a hidden layer, all with ReLU."""
-    layers = [
-        Convolution(count, nn.relu, pool=2 if index == len(features) else 1, name=f"conv{index}")
-        for index, count in enumerate(features, start=1)
-    ]
-    hidden = FullyConnected(units, nn.relu, name="hidden")
-    return Network((*layers, hidden, FullyConnected(classes, name="softmax")), input_shape)
-
-
-def lenet(*, classes: int = 10, input_shape: tuple[int, ...] = (28, 28, 1)) -> Network:
-    """LeNet-5 (LeCun et al., 1998) with ReLU and max-pooling."""
-    layers = (
-        Convolution(6, nn.relu, size=5, pool=2, name="conv1"),
-        Convolution(16, nn.relu, size=5, pool=2, name="conv2"),
-        FullyConnected(120, nn.relu, name="hidden1"),
-        FullyConnected(84, nn.relu, name="hidden2"),
-        FullyConnected(classes, name="softmax"),
-    )
-    return Network(layers, input_shape)
-
-
-def autoencoder(units: int, input_shape: tuple[int, ...] = (28, 28, 1)) -> Network:
-    """Sigmoid encoder, and a decoder to the logits of the pixels."""
-    features = FullyConnected(units, nn.sigmoid, kernel_gain=0.1, name="features")
-    return Network((features, FullyConnected(math.prod(input_shape), name="decoder")), input_shape)
-
-
-def autoencoder_classifier(
-    units: int, classes: int = 10, input_shape: tuple[int, ...] = (28, 28, 1)
-) -> Network:
-    """The encoder of `autoencoder`, and softmax on its codes."""
-    features = autoencoder(units, input_shape).layers[0]
-    return Network((features, FullyConnected(classes, name="softmax")), input_shape)
+    def shapes(self, params: Params) -> list[tuple[int, ...]]:
+        """Shapes of one image and of each layer's output; `params` may be their shapes too."""
+        h = jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
+        shapes = [self.input_shape]
+        for index in range(len(self.layers)):
+            layer = functools.partial(self.between, start=index, stop=index + 1)
+            h = jax.eval_shape(layer, params, h)
+            shapes.append(h.shape[1:])
+        return shapes

@@ -10,7 +10,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -61,7 +61,7 @@ class _StorageType(NamedTuple):
 class _Unpickler(RestrictedUnpickler):
     """Admits tensors; `storage` maps a dtype, a key and a number of elements to flat arrays."""
 
-    def __init__(self, file: BinaryIO, storage: Callable[[np.dtype, str, int], np.ndarray]):
+    def __init__(self, file: Any, storage: Callable[[np.dtype, str, int], np.ndarray]):
         types = {("torch", name): _StorageType(np.dtype(kind)) for name, kind in STORAGES.items()}
         admitted = {
             ("collections", "OrderedDict"): collections.OrderedDict,

@@ -12,29 +12,39 @@ side M (the polyphase components), and on these the convolution has stride 1.
 
 import functools
 import math
-import numbers
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-ITERATIONS = {"exact": 0, "gram": 8, "power": 30}  # by default, of each method
+from jaxadv.spectral.arguments import checked_array, checked_options, pads_per_axis, per_axis
+from jaxadv.spectral.singular_values import (
+    gram_iteration,
+    gram_matrix,
+    largest_singular_value,
+    power_iteration,
+    scaled,
+)
+
 MARGIN = 100  # of certified bounds, in units of the rounding of 1; measured errors are below 4
 SAMPLES_PER_TAP = 8  # frequencies of a bound over all sizes: at most 4 % high per axis, odd: 2 %
 FREQUENCIES_AT_ONCE = 64  # of Gram and power iteration
 
-PerAxis = int | Sequence[int]
+PerAxis = Any  # an int, or one per axis; checked here
 
 
 def dense_operator_norm(
     matrix: Any, *, method: str = "exact", iterations: int | None = None
-) -> jax.Array:
+) -> Float[jax.Array, ""]:
     """Returns the largest singular value of a matrix.
 
     Differentiable once; where the largest singular value is multiple, the gradient is one of its
     subgradients.
+
+    >>> print(dense_operator_norm([[3.0, 0.0], [0.0, -4.0]]))
+    4.0
 
     Args:
       matrix: (m, n) real numbers, of float32, or float64 with jax_enable_x64.
@@ -44,10 +54,10 @@ def dense_operator_norm(
     Raises:
       ValueError: not a matrix, empty, complex, or not finite; or another method.
     """
-    matrix = _checked("matrix", matrix, (2,))
+    matrix = checked_array("matrix", matrix, (2,))
     if method == "power":
         raise ValueError('method must be "exact" or "gram", got "power"')
-    _, method, iterations = _options(matrix, 1, method, iterations)
+    _, method, iterations = checked_options(matrix, 1, method, iterations)
     return _dense_norm(matrix, method, iterations)
 
 
@@ -60,7 +70,7 @@ def conv_operator_norm(
     groups: int = 1,
     method: str = "exact",
     iterations: int | None = None,
-) -> jax.Array:
+) -> Float[jax.Array, ""]:
     """Returns the operator norm (ℓ2 to ℓ2) of a convolution on a torus, in 1-D or 2-D.
 
     It is the largest singular value of the convolution's transfer matrices, one per frequency and
@@ -77,6 +87,10 @@ def conv_operator_norm(
       too high, mostly by less than 1e-5. It is made of matrix products, as suits accelerators.
     - "power", a LOWER bound: power iteration from a fixed vector. Never a certificate.
 
+    >>> kernel = jnp.ones((3, 3, 1, 1))
+    >>> print(conv_operator_norm(kernel, (28, 28)))
+    9.0
+
     Args:
       kernel: (*size, in / groups, out) as in flax, real, of float32, or float64 with
         jax_enable_x64.
@@ -91,15 +105,15 @@ def conv_operator_norm(
     Raises:
       ValueError: any of these is not as described, or the kernel is not finite.
     """
-    kernel = _checked("kernel", kernel, (3, 4))
+    kernel = checked_array("kernel", kernel, (3, 4))
     axes = kernel.ndim - 2
-    strides = _per_axis("strides", strides, axes)
-    grid = _per_axis("grid", grid, axes)
+    strides = per_axis("strides", strides, axes)
+    grid = per_axis("grid", grid, axes)
     if any(side % stride for side, stride in zip(grid, strides, strict=True)):
         raise ValueError(f"grid must be a multiple of strides {strides} on each axis, got {grid}")
     periods = tuple(side // stride for side, stride in zip(grid, strides, strict=True))
-    dilation = _per_axis("dilation", dilation, axes)
-    options = _options(kernel, groups, method, iterations)
+    dilation = per_axis("dilation", dilation, axes)
+    options = checked_options(kernel, groups, method, iterations)
     return _conv_norm(kernel, periods, strides, dilation, *options)
 
 
@@ -108,12 +122,12 @@ def conv_operator_bound(
     input_shape: PerAxis | None,
     *,
     strides: PerAxis = 1,
-    padding: str | int | Sequence[int | tuple[int, int]] = "SAME",
+    padding: Any = "SAME",
     dilation: PerAxis = 1,
     groups: int = 1,
     method: str = "exact",
     iterations: int | None = None,
-) -> jax.Array:
+) -> Float[jax.Array, ""]:
     """Returns an upper bound of the operator norm of a zero-padded convolution, in 1-D or 2-D.
 
     The convolution is part of one on a torus of side stride · ⌈(n + max(padding)) / stride⌉: no
@@ -139,22 +153,18 @@ def conv_operator_bound(
     Raises:
       ValueError: any of these is not as described, or the kernel is not finite.
     """
-    kernel = _checked("kernel", kernel, (3, 4))
+    kernel = checked_array("kernel", kernel, (3, 4))
     size = kernel.shape[:-2]
-    strides = _per_axis("strides", strides, len(size))
-    dilation = _per_axis("dilation", dilation, len(size))
+    strides = per_axis("strides", strides, len(size))
+    dilation = per_axis("dilation", dilation, len(size))
     if method == "power":
         raise ValueError('method must be "exact" or "gram", as "power" is no upper bound')
-    options = _options(kernel, groups, method, iterations)
+    options = checked_options(kernel, groups, method, iterations)
     if input_shape is None:
-        # All frequencies of a dilated kernel are all frequencies of the kernel.
-        dilation = tuple(1 if s == 1 else d for s, d in zip(strides, dilation, strict=True))
-        taps = [(d * (k - 1)) // s + 1 for k, s, d in zip(size, strides, dilation, strict=True)]
-        periods = tuple(SAMPLES_PER_TAP * count for count in taps)
-        factor = math.prod(map(_sampling_factor, taps, periods))
+        periods, dilation, factor = _sampled(size, strides, dilation)
     else:
-        input_shape = _per_axis("input_shape", input_shape, len(size))
-        pads = _pads(padding, input_shape, size, strides, dilation)
+        input_shape = per_axis("input_shape", input_shape, len(size))
+        pads = pads_per_axis(padding, input_shape, size, strides, dilation)
         periods = tuple(
             -(-(n + max(pad)) // s) for n, pad, s in zip(input_shape, pads, strides, strict=True)
         )
@@ -163,29 +173,44 @@ def conv_operator_bound(
     return norm * (factor * (1 + MARGIN * float(jnp.finfo(norm.dtype).eps)))
 
 
+def _sampled(size, strides, dilation):
+    """Numbers of frequencies, dilation, and what bounds of all frequencies are above those."""
+    # All frequencies of a dilated kernel are all frequencies of the kernel.
+    dilation = tuple(1 if s == 1 else d for s, d in zip(strides, dilation, strict=True))
+    taps = [(d * (k - 1)) // s + 1 for k, s, d in zip(size, strides, dilation, strict=True)]
+    periods = tuple(SAMPLES_PER_TAP * count for count in taps)
+    return periods, dilation, math.prod(map(_sampling_factor, taps, periods))
+
+
+def _sampling_factor(taps, samples):
+    if taps % 2:
+        return 1 / math.cos(math.pi * (taps - 1) / (2 * samples))
+    return 1 / math.sqrt(math.cos(math.pi * (taps - 1) / samples))
+
+
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _dense_norm(matrix, method, iterations):
     with jax.default_matmul_precision("highest"):
-        matrix, peak = _scaled(matrix)
+        matrix, peak = scaled(matrix)
         matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
         if method == "exact":
-            return peak * _singular_value(matrix)
-        return peak * _gram_iteration(matrix, iterations, lambda q: q @ q.mT, (0, 1))
+            return peak * largest_singular_value(matrix)
+        return peak * gram_iteration(matrix, iterations, lambda q: q @ q.mT, (0, 1))
 
 
 @functools.partial(jax.jit, static_argnums=range(1, 7))
 def _conv_norm(kernel, periods, strides, dilation, groups, method, iterations):
     """The largest norm of the transfer matrices at `periods` frequencies per axis."""
     transfer, frequencies = _transfer(kernel.shape, periods, strides, dilation, groups)
-    kernel, peak = _scaled(kernel)
+    kernel, peak = scaled(kernel)
     fixed = functools.partial(transfer, jax.lax.stop_gradient(kernel))
     with jax.default_matmul_precision("highest"):
         if method == "exact":
             frequency = _best_frequency(fixed, frequencies)
-            norms = _singular_value(jax.lax.complex(*transfer(kernel, frequency)))
+            norms = largest_singular_value(jax.lax.complex(*transfer(kernel, frequency)))
         else:
-            gram_iteration = functools.partial(_gram_iteration, square=_gram, axes=(0, 2, 3))
-            iteration = {"gram": gram_iteration, "power": _power_iteration}[method]
+            gram = functools.partial(gram_iteration, square=gram_matrix, axes=(0, 2, 3))
+            iteration = {"gram": gram, "power": power_iteration}[method]
             batches = _batches(frequencies)
             estimates = jax.lax.map(
                 jax.vmap(lambda frequency: iteration(fixed(frequency), iterations).max()), batches
@@ -235,7 +260,7 @@ def _best_frequency(transfer, frequencies):
     eps = float(jnp.finfo(dtype).eps)
 
     def visit(best, frequency):
-        gram = jax.lax.complex(*_gram(transfer(frequency)))
+        gram = jax.lax.complex(*gram_matrix(transfer(frequency)))
         limit = best[0] * (1 + 16 * eps) * jnp.eye(gram.shape[-1], dtype=dtype)
         factor = jax.lax.linalg.cholesky(limit - gram, symmetrize_input=False)
 
@@ -252,131 +277,9 @@ def _best_frequency(transfer, frequencies):
     return best
 
 
-def _singular_value(matrix):
-    """(…, a, b), a ≤ b -> (…,): the largest singular value, differentiable once."""
-    fixed = jax.lax.stop_gradient(matrix)
-    _, vectors = jnp.linalg.eigh(fixed @ fixed.conj().mT)
-    return _norm(vectors[..., None, :, -1].conj() @ matrix, (-2, -1))
-
-
 def _batches(frequencies):
     """(n, axes) -> (batches, size, axes), the last filled up with the first: the maximum stays."""
     count = -(-len(frequencies) // FREQUENCIES_AT_ONCE)
     size = -(-len(frequencies) // count)
     axes = frequencies.shape[1]
     return jnp.resize(frequencies, (count, size, axes))
-
-
-def _gram_iteration(matrix, iterations, square, axes):
-    """σ ≤ Π ‖G_k‖_F^(1/2^k), where G_k+1 = (G_k / ‖G_k‖_F)² and ‖ ‖_F is over the axes."""
-
-    def step(_, state):
-        gram, bound, exponent = state
-        norm = _nonzero(_norm(gram, axes, keepdims=True))
-        return square(gram / norm), bound * norm**exponent, exponent / 2
-
-    gram = square(matrix)
-    start = gram, jnp.ones_like(_norm(gram, axes, keepdims=True)), jnp.asarray(0.5, gram.dtype)
-    gram, bound, exponent = jax.lax.fori_loop(1, iterations, step, start)
-    norm = _norm(gram, axes, keepdims=True)
-    return jnp.where(norm == 0, 0, bound * _nonzero(norm) ** exponent).squeeze(axes)
-
-
-def _power_iteration(matrix, iterations):
-    """(2, groups, a, b) -> (groups,): ‖uᴴ Q‖, where u is a unit vector."""
-    matrix = jax.lax.complex(*matrix)
-    start = np.random.default_rng(0).standard_normal((*matrix.shape[:2], 1))
-
-    def step(_, u):
-        u = matrix @ (matrix.conj().mT @ u)
-        return u / _nonzero(_norm(u, (1, 2)))[:, None, None]
-
-    u = jax.lax.fori_loop(0, iterations, step, jnp.asarray(start, matrix.dtype))
-    return _norm(u.conj().mT @ matrix, (1, 2))
-
-
-def _gram(matrix):
-    """(2, groups, a, b) -> (2, groups, a, a): Q Qᴴ, by real products: 3 times faster."""
-    real, imag = matrix
-    cross = imag @ real.mT
-    return jnp.stack([real @ real.mT + imag @ imag.mT, cross - cross.mT])
-
-
-def _norm(array, axes, keepdims=False):
-    """The Euclidean norm; where it is 0, so is its gradient."""
-    squares = jnp.square(array.real) + jnp.square(array.imag)
-    squares = jnp.sum(squares, axis=axes, keepdims=keepdims)
-    return jnp.where(squares == 0, 0, jnp.sqrt(_nonzero(squares)))
-
-
-def _nonzero(values):
-    """1 in place of 0, which neither divides nor has a root with a gradient."""
-    return jnp.where(values == 0, 1, values)
-
-
-def _scaled(array):
-    """The array over its largest absolute value, and that, so that no square leaves the range."""
-    peak = _nonzero(jax.lax.stop_gradient(jnp.abs(array).max()))
-    return array / peak, peak
-
-
-def _sampling_factor(taps, samples):
-    if taps % 2:
-        return 1 / math.cos(math.pi * (taps - 1) / (2 * samples))
-    return 1 / math.sqrt(math.cos(math.pi * (taps - 1) / samples))
-
-
-def _checked(name, array, ranks):
-    """The array in a floating-point type of at least 32 bits, or ValueError."""
-    array = jnp.asarray(array)
-    if array.ndim not in ranks or array.size == 0:
-        described = {(2,): "(m, n)", (3, 4): "(length, in, out) or (height, width, in, out)"}[ranks]
-        raise ValueError(f"{name} must have the shape {described}, not empty, got {array.shape}")
-    if jnp.iscomplexobj(array):
-        raise ValueError(f"{name} must be real, got {array.dtype}")
-    if not isinstance(array, jax.core.Tracer) and not jnp.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
-
-
-def _per_axis(name, value, axes):
-    """A tuple of ints of at least 1, one per axis."""
-    values = (value,) * axes if isinstance(value, numbers.Integral) else value
-    if not _are_integers(values, axes, least=1):
-        raise ValueError(f"{name} must be at least 1, one integer or {axes}, got {value!r}")
-    return tuple(map(int, values))
-
-
-def _are_integers(values, count, least):
-    return (
-        isinstance(values, Sequence | np.ndarray)
-        and len(values) == count
-        and all(isinstance(value, numbers.Integral) and value >= least for value in values)
-    )
-
-
-def _options(kernel, groups, method, iterations):
-    if not _are_integers([groups], 1, least=1) or kernel.shape[-1] % groups:
-        raise ValueError(f"groups must divide the {kernel.shape[-1]} features, got {groups!r}")
-    if method not in ITERATIONS:
-        raise ValueError(f"method must be one of {list(ITERATIONS)}, got {method!r}")
-    iterations = ITERATIONS[method] if iterations is None else iterations
-    if method != "exact" and not _are_integers([iterations], 1, least=1):
-        raise ValueError(f"iterations must be an integer of at least 1, got {iterations!r}")
-    return groups, method, iterations
-
-
-def _pads(padding, input_shape, size, strides, dilation):
-    """((before, after), …) for each axis."""
-    if padding in ("SAME", "VALID"):
-        window = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
-        return jax.lax.padtype_to_pads(input_shape, window, strides, padding)
-    pads = [padding] * len(size) if isinstance(padding, numbers.Integral) else padding
-    if isinstance(pads, Sequence) and not isinstance(pads, str) and len(pads) == len(size):
-        pads = [(pad, pad) if isinstance(pad, numbers.Integral) else pad for pad in pads]
-        if all(_are_integers(pad, 2, least=0) for pad in pads):
-            return pads
-    raise ValueError(
-        'padding must be "SAME", "VALID", or for each axis an integer of at least 0 or a pair'
-        f" of them, got {padding!r}"
-    )

@@ -122,7 +122,7 @@ def test_second_run_trains_and_attacks_nothing(run, figures, monkeypatch, capsys
     def fail(*args, **kwargs):
         pytest.fail("computed again")
 
-    monkeypatch.setattr(TRAIN, fail)
+    monkeypatch.setattr("jaxadv.training.train", fail)
     monkeypatch.setattr("jaxadv.attacks.stored.minimal_adversarial", fail)
     again = run(out="again")
     assert without_times(again) == without_times(figures)

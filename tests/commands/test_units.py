@@ -120,7 +120,7 @@ def test_files(run, figures):
 
 def test_images_and_labels_of_a_file(run, figures, splits, monkeypatch, capsys):
     """The same images as bytes; on weights that are there, nothing is trained."""
-    monkeypatch.setattr(TRAIN, lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr("jaxadv.training.train", lambda *args: pytest.fail("trained again"))
     images, labels = splits["test"]
     files = [str(run.folder / "images.npy"), str(run.folder / "labels.npy")]
     np.save(files[0], np.rint(255 * images).astype(np.uint8)[..., 0])

@@ -7,8 +7,8 @@ from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.measures import transfer
 from jaxadv.measures.robustness import robustness, rounded
 from jaxadv.measures.transfer import Examples
-from jaxadv.networks.network import mlp
-from jaxadv.zoo.recipes import Model
+from jaxadv.networks import mlp
+from jaxadv.zoo import Model
 
 SHAPE, COUNT = (4, 4, 1), 50
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ from jaxadv.attacks import stored
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.measures import transfer
-from jaxadv.networks.network import mlp
-from jaxadv.zoo.recipes import Model
+from jaxadv.networks import mlp
+from jaxadv.zoo import Model
 
 SHAPE, CLASSES, COUNT = (4, 4, 1), 3, 20
 OPTIONS = AttackOptions(c_steps=3, max_iterations=20, batch_size=8)

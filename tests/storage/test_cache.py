@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.networks.network import mlp
+from jaxadv.networks import mlp
 from jaxadv.storage import cache
 from jaxadv.storage.cache import fingerprint
 
@@ -73,7 +73,7 @@ def test_fingerprint_is_the_same_in_another_process():
 import jax, numpy as np
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.storage.cache import fingerprint
-from jaxadv.networks.network import mlp
+from jaxadv.networks import mlp
 print({STABLE}, end="")"""
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     command = [sys.executable, "-W", "error", "-c", code]

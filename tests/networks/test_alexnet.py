@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxadv.networks import alexnet
-from jaxadv.networks.alexnet import PaddedConvolution, Standardise, local_response
+from jaxadv.networks.layers import Convolution, Standardise, local_response
 
 
 def numpy_convolution(h, kernel, bias, stride, padding, groups):
@@ -39,12 +39,12 @@ def numpy_pool(h, window, stride):
         {"stride": 3, "padding": 0, "groups": 1, "normalise": False, "pool": 3},
     ],
 )
-def test_padded_convolution(settings):
+def test_convolution(settings):
     rng = np.random.default_rng(0)
     h = 30 * rng.normal(size=(2, 19, 17, 4)).astype("float32")
     kernel = rng.normal(size=(5, 5, 4 // settings["groups"], 6)).astype("float32")
     bias = rng.normal(size=6).astype("float32")
-    layer = PaddedConvolution(6, 5, **settings, pool_stride=2, name="conv")
+    layer = Convolution(6, jax.nn.relu, 5, **settings, pool_stride=2, name="conv")
     found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, h)
     arguments = [settings[name] for name in ("stride", "padding", "groups")]
     expected = np.maximum(numpy_convolution(h.astype(float), kernel, bias, *arguments), 0)

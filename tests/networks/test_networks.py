@@ -1,14 +1,14 @@
 """The networks against NumPy, and what their parameters are."""
 
+import importlib
 import math
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from jaxadv.networks.network import (
-    Convolution,
+import jaxadv
+from jaxadv.networks import (
     Network,
     autoencoder,
     autoencoder_classifier,
@@ -34,7 +34,7 @@ def random_problem(network):
     rng = np.random.default_rng(1)
     shapes = jax.eval_shape(network.init, KEY)
     params = jax.tree.map(lambda a: rng.normal(size=a.shape).astype("float32"), shapes)
-    return params, rng.uniform(size=(8, *SHAPE)).astype("float32")
+    return params, rng.uniform(size=(8, *network.input_shape)).astype("float32")
 
 
 def numpy_activations(network, params, x):
@@ -87,7 +87,7 @@ def test_sizes_of_the_parameters(network, sizes):
 
 
 def test_parameters_are_plain_dicts_in_the_order_of_the_layers():
-    network = NETWORKS["autoencoder"]
+    network = autoencoder(5, input_shape=(5,))
     params = network.init(KEY)
     assert type(params) is dict and list(params) == ["features", "decoder"]
     assert all(
@@ -127,30 +127,21 @@ def test_the_classifier_has_the_encoder_of_the_autoencoder():
     assert autoencoder_classifier(5).layers[0] == autoencoder(5).layers[0]
 
 
-@pytest.mark.parametrize("pool", [1, 2])
-def test_a_convolution_equals_the_sum_over_each_window(pool):
-    rng = np.random.default_rng(2)
-    x, kernel, bias = (rng.normal(size=size) for size in ((2, 8, 6, 3), (3, 3, 3, 5), (5,)))
-    expected = np.empty((2, 6, 4, 5))
-    for row, column in np.ndindex(6, 4):
-        window = x[:, row : row + 3, column : column + 3]
-        expected[:, row, column] = np.einsum("bijc,ijcf->bf", window, kernel) + bias
-    expected = np.maximum(expected, 0).reshape(2, 6 // pool, pool, 4 // pool, pool, 5)
-    layer = Convolution(5, nn.relu, pool=pool)
-    h = layer.apply({"params": {"kernel": np.float32(kernel), "bias": np.float32(bias)}}, x)
-    np.testing.assert_allclose(h, expected.max(axis=(2, 4)), rtol=1e-4, atol=1e-5)
-
-
 def test_the_cnn_has_plain_parameters_and_falls_apart_into_layers():
     network = cnn(4, 6, units=5, classes=3, input_shape=(8, 8, 1))
-    params = network.init(KEY)
+    params, x = random_problem(network)
+    assert network.shapes(params) == [(8, 8, 1), (6, 6, 4), (2, 2, 6), (5,), (3,)]
     assert {name: layer["kernel"].shape for name, layer in params.items()} == {
         "conv1": (3, 3, 1, 4),
         "conv2": (3, 3, 4, 6),
         "hidden": (2 * 2 * 6, 5),
         "softmax": (5, 3),
     }
-    x = np.random.default_rng(0).uniform(size=(2, 8, 8, 1)).astype("float32")
     h = network.between(params, x, 0, 2)
-    assert h.shape == (2, 2, 2, 6)
+    assert h.shape == (8, 2, 2, 6)
     np.testing.assert_array_equal(network.between(params, h, 2, 4), network.logits(params, x))
+
+
+def test_the_former_name_of_the_package():
+    assert jaxadv.models.Network is Network
+    assert importlib.import_module("jaxadv.models").mlp is mlp

@@ -1,0 +1,66 @@
+"""Lower bounds on D(x, l) from Lipschitz constants of the differences of two logits."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxadv.certify.mlp import ROUNDING, Mlp
+from jaxadv.certify.relaxation import TINY
+from jaxadv.spectral.lipschitz import STEEPEST_SLOPES
+
+
+def pair_products(mlp: Mlp) -> Float[np.ndarray, "k k"]:
+    """Lipschitz constants of z_j − z_l: ‖W_j − W_l‖ times those of the earlier layers.
+
+    Szegedy et al. (2013), sec. 4.3, with the last layer's norm taken for two classes alone.
+    """
+    with jax.enable_x64(True):
+        earlier = math.prod(
+            STEEPEST_SLOPES[activation] * float(jnp.linalg.norm(weights, ord=2))
+            for (weights, _), activation in zip(mlp.layers[:-1], mlp.activations, strict=True)
+        )
+    last = mlp.layers[-1][0]
+    return earlier * np.linalg.norm(last[:, None] - last, axis=-1)
+
+
+def eclipse_fast(mlp: Mlp) -> Float[np.ndarray, "k k"]:
+    """Lipschitz constants of z_j − z_l by ECLipsE-Fast, never above `pair_products`.
+
+    Xu & Sivaranjani (2024), arXiv 2404.04375: a matrix M is passed on from layer to layer, where
+    the product passes on a number.
+    """
+    with jax.enable_x64(True):
+        inverse = jnp.eye(mlp.layers[0][0].shape[1])  # of M
+        for (weights, _), activation in zip(mlp.layers[:-1], mlp.activations, strict=True):
+            half = STEEPEST_SLOPES[activation] / 2
+            passed = weights @ inverse @ weights.T
+            scale = 1 / (2 * half**2 * jnp.linalg.norm(passed, ord=2))
+            inverse = jnp.linalg.inv(scale * jnp.eye(len(passed)) - (half * scale) ** 2 * passed)
+        last = mlp.layers[-1][0]
+        rows = last[:, None] - last
+        return np.sqrt(np.einsum("jlm,mn,jln->jl", rows, inverse, rows).clip(0))
+
+
+def from_lipschitz(
+    mlp: Mlp, x: Float[jax.Array | np.ndarray, "B *image"], constants: Float[np.ndarray, "k k"]
+) -> Float[np.ndarray, "B k"]:
+    """Lower bounds max_j (z_j − z_l) / L_jl on D(x, l).
+
+    Args:
+      mlp: the network.
+      x: images.
+      constants: Lipschitz constants L of z_j − z_l.
+
+    Returns:
+      Root mean squares over the pixels; 0 where l is the class of x, and at most 1.
+    """
+    images = np.asarray(x, float).reshape(len(x), -1)
+    with jax.enable_x64(True):
+        logits = np.asarray(jax.vmap(mlp.logits)(images))
+    gaps = logits[:, :, None] - logits[:, None]
+    gaps -= ROUNDING * (1 + np.abs(logits).max(axis=1)[:, None, None])
+    bounds = (gaps / np.maximum(constants, TINY)).max(axis=1).clip(0)
+    return (1 - ROUNDING) * np.minimum(bounds / math.sqrt(images.shape[1]), 1)

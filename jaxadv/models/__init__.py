@@ -1,0 +1,3 @@
+"""The former name of `jaxadv.networks`."""
+
+from jaxadv.networks import *  # noqa: F403

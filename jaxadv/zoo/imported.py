@@ -1,0 +1,48 @@
+"""A user's own networks, by module:function."""
+
+import functools
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxadv.networks.network import Network
+from jaxadv.storage import cache
+
+
+class LogitsOnly(NamedTuple):
+    """A user's own network, whose layers are not known."""
+
+    logits: Callable[[Any, jax.Array], jax.Array]
+    source: str  # fingerprint of the file it is in: what was kept for other code is not used
+
+
+@functools.cache
+def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
+    """Imports a user's own network, and its parameters.
+
+    Args:
+      name: module:function; the function takes no arguments and returns (logits_fn, params), or a
+        `Network` in place of logits_fn, for what looks into layers.
+
+    Raises:
+      ValueError: there is no such function, or it returns something else.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        pair = getattr(module, function_name)()
+    except Exception as error:  # the user's code may raise any
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"cannot import model {name!r}: {reason}") from error
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
+    network, params = pair
+    if not isinstance(network, Network):
+        file = getattr(module, "__file__", None)
+        if file is None:
+            raise ValueError(f"cannot import model {name!r}: {module_name} is in no file")
+        network = LogitsOnly(network, cache.fingerprint(Path(file).read_bytes()))
+    return network, params

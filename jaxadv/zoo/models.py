@@ -1,0 +1,102 @@
+"""Models by name: networks of the zoo, and a user's own, that fit a data set."""
+
+import difflib
+import os
+from collections.abc import Iterable
+
+import jax
+import numpy as np
+
+from jaxadv.attacks import checks
+from jaxadv.datasets.dataset import Dataset, DatasetInfo
+from jaxadv.networks.network import Network
+from jaxadv.storage import cache
+from jaxadv.training.fit import Progress
+from jaxadv.zoo.imported import LogitsOnly, imported
+from jaxadv.zoo.kept import Model, evaluated, trained
+from jaxadv.zoo.recipes import ZOO
+
+
+def check_names(names: Iterable[str], info: DatasetInfo) -> None:
+    """Checks names of models before any work.
+
+    Args:
+      names: keys of `ZOO`, or module:function (see `zoo.imported.imported`).
+      info: of the data set that the models are for.
+
+    Raises:
+      ValueError: there is no such network, or it does not map images of this shape to logits of as
+        many classes.
+    """
+    for name in names:
+        _network(name, info)
+
+
+def with_layers(name: str, info: DatasetInfo) -> Network:
+    """The network of a name, not trained, for what looks into layers.
+
+    Raises:
+      ValueError: as `check_names`, or of a user's own only the logits are known.
+    """
+    network = _network(name, info)
+    if isinstance(network, LogitsOnly):
+        raise ValueError(f"{name} must return (Network, params), got no layers but logits_fn")
+    return network
+
+
+def load(
+    name: str,
+    splits: dict[str, Dataset],
+    seed: int,
+    info: DatasetInfo,
+    *,
+    cache_dir: str | os.PathLike = cache.DEFAULT_DIRECTORY,
+    retrain: bool = False,
+    progress: Progress | None = None,
+) -> Model:
+    """Returns the model of a name, trained if need be; a user's own is not.
+
+    Args:
+      name: see `check_names`.
+      splits: "train" and "test" of the data set.
+      seed: see `trained`.
+      info: of the data set.
+      cache_dir: see `trained`.
+      retrain: see `trained`.
+      progress: see `trained`.
+
+    Raises:
+      ValueError: as `check_names`.
+    """
+    check_names([name], info)
+    if ":" in name:
+        return evaluated(name, *imported(name), splits)
+    options = {"cache_dir": cache_dir, "retrain": retrain, "progress": progress}
+    return trained(name, *ZOO[name], splits, seed, **options)
+
+
+def _network(name: str, info: DatasetInfo) -> Network | LogitsOnly:
+    """The network of a name, which fits the data set."""
+    if ":" in name:
+        network, params = imported(name)
+    elif name in ZOO:
+        network = ZOO[name].network
+        params = jax.eval_shape(network.init, jax.random.key(0))
+    else:
+        close = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.3)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"unknown model {name!r}, expected module:function or one of {list(ZOO)}{hint}"
+        )
+    shape = getattr(network, "input_shape", info.image_shape)
+    if shape != info.image_shape:
+        raise ValueError(
+            f"{name} takes images of {shape}, expected {info.image_shape}, those of {info.name}"
+        )
+    image = np.zeros((1, *info.image_shape), "float32")
+    classes = checks.number_of_classes(network.logits, params, image)
+    if classes != info.classes:
+        raise ValueError(
+            f"{name} has {classes} classes, expected {info.classes}, those of {info.name}"
+        )
+    return network

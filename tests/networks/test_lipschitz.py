@@ -1,0 +1,101 @@
+"""Lipschitz constants of layers and networks, against Jacobians."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from jaxadv.networks import Convolution, FullyConnected, Network, Standardise, lipschitz, mlp
+
+
+def networks():
+    yield mlp(6, 5, classes=3, input_shape=(2, 2, 1))
+    yield Network(
+        (
+            Convolution(3, nn.relu, size=3, pool=2, name="conv1"),
+            FullyConnected(4, nn.tanh, name="hidden"),
+            FullyConnected(2, name="softmax"),
+        ),
+        (8, 8, 2),
+    )
+    yield Network(
+        (
+            Standardise((0.5, 0.4), (0.2, 0.3), name="standardise"),
+            Convolution(
+                *(6, nn.relu, 3, 2),
+                padding=1,
+                groups=2,
+                normalise=True,
+                pool=3,
+                pool_stride=2,
+                name="a",
+            ),
+            Convolution(4, nn.sigmoid, padding=2, name="b"),
+            FullyConnected(3, name="softmax"),
+        ),
+        (13, 11, 2),
+    )
+
+
+@pytest.mark.parametrize("network", [*networks()], ids=["fc", "cnn", "alexnet's layers"])
+def test_bounds_are_above_all_jacobians(network):
+    rng = np.random.default_rng(0)
+    params = network.init(jax.random.key(1))
+    h = rng.uniform(size=(6, *network.input_shape)).astype("float32")
+    largest = []
+    for index in range(len(network.layers)):
+
+        def layer(h, index=index):
+            return network.between(params, h[None], index, index + 1).ravel()
+
+        jacobians = jax.jit(jax.vmap(jax.jacobian(layer)))(h).reshape(len(h), -1, h[0].size)
+        largest.append(np.linalg.norm(jacobians, 2, (1, 2)).max())
+        h = network.between(params, h, index, index + 1)
+    for method in ("exact", "gram"):
+        constants = [bound.product for bound in lipschitz.layer_bounds(network, params, method)]
+        assert all(norm <= constant for norm, constant in zip(largest, constants, strict=True))
+        assert largest[-1] > 0.99 * constants[-1]  # that of the logits is attained
+        total = lipschitz.lipschitz_bound(network, params, method)
+        assert total == pytest.approx(np.prod(constants), rel=1e-5)
+
+
+def test_pairs_of_images_keep_to_the_bound():
+    rng = np.random.default_rng(0)
+    network = next(networks())
+    params = network.init(jax.random.key(2))
+    x, y = rng.uniform(size=(2, 500, 2, 2, 1)).astype("float32")
+    moved = np.linalg.norm(network.logits(params, x) - network.logits(params, y), axis=1)
+    distance = np.linalg.norm((x - y).reshape(500, -1), axis=1)
+    assert (moved / distance).max() <= lipschitz.lipschitz_bound(network, params)
+
+
+def test_differentiable():
+    rng = np.random.default_rng(0)
+    network = next(networks())
+    params = network.init(jax.random.key(0))
+    for method in ("exact", "gram"):
+        bound = jax.jit(lambda p, method=method: lipschitz.lipschitz_bound(network, p, method))
+        gradient = jax.grad(bound)(params)["hidden1"]["kernel"]
+        direction = rng.normal(size=gradient.shape).astype("float32")
+
+        def moved(step, direction=direction, bound=bound):
+            kernel = params["hidden1"]["kernel"] + step * direction
+            return bound(params | {"hidden1": params["hidden1"] | {"kernel": kernel}})
+
+        slope = (moved(1e-2) - moved(-1e-2)) / 2e-2
+        assert np.sum(gradient * direction) == pytest.approx(float(slope), rel=1e-2)
+
+
+class Unknown(nn.Module):
+    @nn.compact
+    def __call__(self, h):
+        return h
+
+
+def test_unknown_layers_and_activations():
+    with pytest.raises(ValueError, match="no Lipschitz bound is known for the layer what"):
+        lipschitz.layer_bounds(Network((Unknown(name="what"),), (2,)), {"what": {}})
+    network = Network((FullyConnected(2, nn.softplus, name="odd"),), (2,))
+    params = network.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="activation of odd must be one of"):
+        lipschitz.layer_bounds(network, params)
