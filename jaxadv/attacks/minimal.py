@@ -43,10 +43,10 @@ def minimal_adversarial(
 
     Example:
       >>> import numpy as np
-      >>> x, target = np.array([[0.75, 0.25, 0.0]], "float32"), np.array([1])
+      >>> x, target = np.array([[0.7, 0.1, 0.0]], "float32"), np.array([1])
       >>> result = minimal_adversarial(lambda params, x: x, None, x, target)
-      >>> result.x_adv.round(2).tolist(), result.success.tolist()
-      ([[0.5, 0.5, 0.0]], [True])
+      >>> np.round(result.x_adv.astype(float), 2).tolist(), result.success.tolist()
+      ([[0.4, 0.4, 0.0]], [True])
     """
     x, target = checks.validated(logits_fn, params, x, target)
     return queues.attack(logits_fn, params, x, target, options or AttackOptions(), progress)

@@ -1,6 +1,9 @@
 """Box-constrained minimisers."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxadv.solvers.lbfgsb import LBFGSB
 
 __all__ = ["LBFGSB"]
 
