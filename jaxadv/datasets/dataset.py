@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 
 class Dataset(NamedTuple):
     """Images and their labels."""
 
     images: Float[np.ndarray, "N *image_shape"]  # float32 in [0, 1]
-    labels: Int[np.ndarray, " N"]  # int32, from 0
+    labels: Integer[np.ndarray, " N"]  # int32, from 0
 
     def part(self, index: slice | np.ndarray) -> "Dataset":
         """The examples of a slice, of indices, or where a mask is true."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
@@ -18,7 +18,7 @@ NamedProgress = Callable[[str, int], None]  # told a network's name and a number
 def attack(
     model: Model,
     images: Float[np.ndarray, "N *image"],
-    targets: Int[np.ndarray, " N"],
+    targets: Integer[np.ndarray, " N"],
     options: AttackOptions,
     cache_dir: Path,
     progress: NamedProgress | None = None,

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.datasets import Dataset
@@ -185,7 +187,7 @@ def _directions(basis, key):
     return u / jnp.linalg.norm(u), v / jnp.linalg.norm(v)
 
 
-def flat_fraction(norm: np.ndarray, n: int) -> np.ndarray:
+def flat_fraction(norm: ArrayLike, n: int) -> Float[np.ndarray, "*norms"] | np.floating:
     """The fraction of directions in n dimensions that cross a flat boundary at distance 1.
 
     A spherical cap: ½ I_{1 − 1/s²}((n − 1)/2, ½) for norms s > 1, where I is the regularised

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxadv.measures.maximisers import Maximisers, distinct
 from jaxadv.measures.statistics import Comparison, compare, holm
@@ -12,7 +12,9 @@ from jaxadv.measures.statistics import Comparison, compare, holm
 KINDS = ("natural", "random")  # the two fields of `Maximisers`: single units, random directions
 
 
-def label_agreement(labels: Int[np.ndarray, "*directions k"]) -> Float[np.ndarray, "*directions"]:
+def label_agreement(
+    labels: Integer[np.ndarray, "*directions k"],
+) -> Float[np.ndarray, "*directions"] | np.floating:
     """Fraction of the pairs of k ≥ 2 images that have the same label.
 
     Of all N images: Σ_c n_c (n_c − 1) / (N (N − 1)), which is the mean of the label agreement of k
@@ -31,7 +33,7 @@ def label_agreement(labels: Int[np.ndarray, "*directions k"]) -> Float[np.ndarra
 
 
 def compare_layers(
-    results: Sequence[Maximisers], labels: Int[np.ndarray, " N"], ks: Sequence[int], seed: int
+    results: Sequence[Maximisers], labels: Integer[np.ndarray, " N"], ks: Sequence[int], seed: int
 ) -> list[list[dict[str, Any]]]:
     """Compares the label agreement of units and random directions: per layer, a row for each k.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Integer, Shaped
 
 RESAMPLES = 9999  # of the bootstrap of a difference, and of the permutation test
 CONFIDENCE = 0.95
@@ -91,7 +91,7 @@ def holm(p: Sequence[float]) -> Float[np.ndarray, " m"]:
 
 
 def clopper_pearson(
-    hits: Int[np.ndarray, "*shape"], samples: int, level: float = CONFIDENCE
+    hits: Integer[np.ndarray, "*shape"], samples: int, level: float = CONFIDENCE
 ) -> Float[np.ndarray, "2 *shape"]:
     """The exact two-sided confidence interval of a binomial's probability.
 

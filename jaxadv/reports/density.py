@@ -142,7 +142,7 @@ def draw(path: Path, figures: Figures) -> None:
             curves=[_curve(model["name"], model["ways"][region]) for model in figures["models"]],
             reference=(fine, flat),
         )
-        for region, flat in _flat(fine, figures["directions"]).items()
+        for region, flat in _flat(fine, figures["pixels"], figures["directions"]).items()
     ]
     plots.fractions(path, panels, norms, "norm of the perturbation / D", "flat boundary")
 

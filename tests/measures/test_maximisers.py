@@ -58,7 +58,7 @@ def test_layer_of_a_network_in_float64(mnist, mlp_on_mnist, batch_size):
 
 
 def test_units_of_a_convolution_are_numbered_in_c_order(mnist):
-    network = Network((Convolution(3, nn.relu, pool=2, name="conv"),))
+    network = Network((Convolution(3, nn.relu, pool=2, name="conv"),), (28, 28, 1))
     params = network.init(jax.random.key(0))
     layer = Layer("", "conv", network, params, 1)
     assert layer.size == 13 * 13 * 3
@@ -99,7 +99,7 @@ def test_one_compilation_per_layer_and_all_progress(mnist, mlp_on_mnist):
 
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
 def test_activations_that_are_not_finite(bad):
-    network = Network((FullyConnected(4, name="hidden"),))
+    network = Network((FullyConnected(4, name="hidden"),), (28, 28, 1))
     params = network.init(jax.random.key(0))
     params["hidden"]["bias"] = np.array([0, bad, 0, 0], np.float32)
     layer = Layer("mine", "hidden", network, params, 1)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jaxadv.attacks import stored
 from jaxadv.attacks.sampling import gaussian_noise
-from jaxadv.measures import transfer
 from jaxadv.measures.robustness import robustness, rounded
 from jaxadv.measures.transfer import Examples
 from jaxadv.networks import mlp
@@ -30,9 +30,9 @@ STDDEVS = (0.05, 0.5)
 def found(request, tmp_path_factory):
     """Examples in files of some size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "CHUNK", request.param)
+        patch.setattr(stored, "CHUNK", request.param)
         folder, files = tmp_path_factory.mktemp("examples"), []
-        for part in transfer.chunks(COUNT):
+        for part in stored.chunks(COUNT):
             files.append(folder / f"{part.start}.npz")
             np.savez(files[-1], x_adv=EXAMPLES[part])
         yield Examples(*[np.zeros(COUNT)] * 4, files)

@@ -2,17 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-import jaxopt
 import numpy as np
 import optax
 import pytest
 import scipy.optimize
 from box_problems import OPTIONS, descend, unit_box
 
-from jaxadv.networks import network as models
+from jaxadv import training
+from jaxadv.networks import mlp
 from jaxadv.solvers import lbfgsb
-from jaxadv.solvers.lbfgsb import LBFGSB
-from jaxadv.training import fit as training
+from jaxadv.solvers.lbfgsb import LBFGSB, jaxopt  # whose import warns, but not there
 
 
 def subspace_step_of_the_original(cauchy, step):
@@ -70,7 +69,7 @@ CS = np.resize([0.001, 0.01, 0.1], IMAGES).astype(np.float32)
 @pytest.fixture(scope="module", params=[(), (32,)], ids=["softmax", "mlp"])
 def problems(request, mnist):
     """(Objective of (z, x, target, params, c), x, targets, params), on training images."""
-    network = models.mlp(*request.param)
+    network = mlp(*request.param)
     schedule = training.Schedule(epochs=20, batch_size=100, learning_rate=0.005)
     recipe = training.Supervised((1e-4,) * len(network.layers), schedule)
     params = training.train(network, mnist, recipe, jax.random.key(0))
