@@ -18,9 +18,8 @@ from jaxadv.reports import control as report
 from jaxadv.reports.publish import publish
 from jaxadv.runs import command, settings
 from jaxadv.runs.console import progress_by_name
-from jaxadv.runs.inputs import load_data, load_models_with_control
+from jaxadv.runs.inputs import load_data, load_models_with_control, supervised_recipe
 from jaxadv.runs.record import Clock, record
-from jaxadv.training import Supervised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +78,7 @@ def check(config: Config) -> None:
     certify.check_balls(config.balls)
     for name in config.models:
         certify.check(zoo.with_layers(name, config.info))
-        if name not in zoo.ZOO or not isinstance(zoo.ZOO[name].recipe, Supervised):
-            raise ValueError(f"models must be trained by labels alone, got {name}")
+        supervised_recipe(name)
 
 
 main = functools.partial(command.main, run, Config)

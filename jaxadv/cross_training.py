@@ -56,7 +56,7 @@ def run(config: Config) -> None:
     bars = progress_by_name("attacking", config.models, config.images)
     with clock.stage("attack"), bars as progress:
         result = transfer(
-            *(models, *attacked, targets),
+            *(models, attacked, targets),
             options=config.attack,
             noise_stddevs=config.noise,
             amplifications=[(config.amplify_to, clip) for clip in (False, True)],

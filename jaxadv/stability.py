@@ -75,7 +75,7 @@ def load(config: Config) -> dict[str, tuple[Network, Params]]:
         network = alexnet.alexnet()
         return {"AlexNet, random": (network, network.init(jax.random.key(config.seed)))}
     models = load_models(config, load_data(config))
-    return {model.name: (model.network, model.params) for model in models}
+    return {model.name: (model.layered, model.params) for model in models}
 
 
 main = functools.partial(command.main, run, Config)

@@ -9,6 +9,7 @@ import io
 import os
 import threading
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -33,6 +34,16 @@ def info(name: str) -> DatasetInfo:
     """
     source = sources.find(name)
     return DatasetInfo(name, source.image_shape, source.classes, _sizes(source.splits))
+
+
+@overload
+def load(
+    name: str, split: None = None, data_dir: str | os.PathLike | None = None
+) -> dict[str, Dataset]: ...
+
+
+@overload
+def load(name: str, split: str, data_dir: str | os.PathLike | None = None) -> Dataset: ...
 
 
 def load(

@@ -90,7 +90,7 @@ def certify(
     """
     bounds = []
     for model, upper in zip(models, found, strict=True):
-        mlp = affine_layers(model.network, model.params)
+        mlp = affine_layers(model.layered, model.params)
         proven, per_second = {}, {}
         for name, method in METHODS.items():
             method(mlp, images[:1], balls)  # compiles

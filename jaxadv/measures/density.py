@@ -40,13 +40,13 @@ class Counts(NamedTuple):
 class _Image(NamedTuple):
     """One image, or several along a leading axis, as the compiled function takes them."""
 
-    index: jax.Array  # () in the whole array
-    x: jax.Array
-    label: jax.Array
-    samples: jax.Array  # () 0 for padding
-    x_adv: jax.Array
-    distance: jax.Array
-    basis: jax.Array
+    number: jax.Array | np.ndarray  # () in the whole array
+    x: jax.Array | np.ndarray
+    label: jax.Array | np.ndarray
+    samples: jax.Array | np.ndarray  # () 0 for padding
+    x_adv: jax.Array | np.ndarray
+    distance: jax.Array | np.ndarray
+    basis: jax.Array | np.ndarray
 
 
 def count_all_changed(
@@ -126,7 +126,7 @@ def count_changed(
         batch_size = 8 if devices[0].platform == "cpu" else min(samples, 8192)
     count = _sharded_count(logits_fn, -(-batch_size // 8) * 8, clip, devices)
     images = _Image(
-        index=np.arange(len(x), dtype=np.int32),
+        number=np.arange(len(x), dtype=np.int32),
         x=x,
         label=np.asarray(label, np.int32),
         samples=np.where(examples.found, samples, 0).astype(np.int32),
@@ -134,11 +134,11 @@ def count_changed(
         distance=examples.distance.astype(x.dtype),
         basis=examples.basis,
     )
-    key, norms = jax.random.key(seed), np.asarray(norms, x.dtype)
+    key, sizes = jax.random.key(seed), np.asarray(norms, x.dtype)
     parts = []
     for real, part in batches(images, IMAGES * len(devices)):
         with jax.default_matmul_precision("highest"):  # as attacks: examples are on boundaries
-            parts.append(np.asarray(count(params, key, norms, part))[:real])
+            parts.append(np.asarray(count(params, key, sizes, part))[:real])
         if progress:
             progress(real)
     return np.concatenate(parts)
@@ -157,7 +157,7 @@ def _sharded_count(logits_fn, batch_size, clip, devices):
 
 def _count(logits_fn, batch_size, clip, params, key, norms, image):
     """(3, S) counts for one image, batch by batch."""
-    key = jax.random.fold_in(key, image.index)
+    key = jax.random.fold_in(key, image.number)
     centres = jnp.stack([image.x, image.x_adv, image.x])[:, None]
 
     def add(batch, counts):
@@ -187,11 +187,11 @@ def _directions(basis, key):
     return u / jnp.linalg.norm(u), v / jnp.linalg.norm(v)
 
 
-def flat_fraction(norm: ArrayLike, n: int) -> Float[np.ndarray, "*norms"] | np.floating:
+def flat_fraction(norm: ArrayLike, n: int) -> Float[np.ndarray, "*norms"]:
     """The fraction of directions in n dimensions that cross a flat boundary at distance 1.
 
     A spherical cap: ½ I_{1 − 1/s²}((n − 1)/2, ½) for norms s > 1, where I is the regularised
     incomplete beta function, and 0 for others.
     """
-    norm = np.maximum(norm, 1.0)
-    return 0.5 * scipy.special.betainc((n - 1) / 2, 0.5, 1 - norm**-2.0)
+    norms = np.maximum(np.asarray(norm, float), 1.0)
+    return np.asarray(0.5 * scipy.special.betainc((n - 1) / 2, 0.5, 1 - norms**-2.0))

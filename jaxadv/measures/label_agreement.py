@@ -14,7 +14,7 @@ KINDS = ("natural", "random")  # the two fields of `Maximisers`: single units, r
 
 def label_agreement(
     labels: Integer[np.ndarray, "*directions k"],
-) -> Float[np.ndarray, "*directions"] | np.floating:
+) -> Float[np.ndarray, "*directions"]:
     """Fraction of the pairs of k ≥ 2 images that have the same label.
 
     Of all N images: Σ_c n_c (n_c − 1) / (N (N − 1)), which is the mean of the label agreement of k
@@ -29,7 +29,7 @@ def label_agreement(
     cells = rows + len(classes) * np.arange(len(rows))[:, None]
     counts = np.bincount(cells.ravel(), minlength=len(rows) * len(classes))
     same = (counts * (counts - 1)).reshape(*labels.shape[:-1], len(classes)).sum(axis=-1)
-    return same / (k * (k - 1))
+    return np.asarray(same / (k * (k - 1)))
 
 
 def compare_layers(
@@ -52,6 +52,7 @@ def compare_layers(
       quartiles and each direction's agreement; None for directions that are left out since they
       have no k best images (`distinct`).
     """
+    layers: list[list[dict[str, Any]]]
     layers = [[_row(found, labels, k, seed) for k in ks] for found in results]
     compared = [row for rows in layers for row in rows if row["p"] is not None]
     adjusted = holm([row["p"] for row in compared])
@@ -61,11 +62,12 @@ def compare_layers(
 
 
 def _row(found, labels, k, seed):
-    samples, row = [], {"k": k}
+    samples: list[np.ndarray] = []
+    row: dict[str, Any] = {"k": k}
     for kind in KINDS:
         top = getattr(found, kind)
         kept = distinct(top, k)
-        each = label_agreement(labels[top.index[:, :k]])
+        each = label_agreement(labels[top.positions[:, :k]])
         samples.append(each[kept])
         row[kind] = {
             "mean": float(each[kept].mean()) if kept.any() else None,
@@ -73,6 +75,6 @@ def _row(found, labels, k, seed):
             "left_out": int(np.sum(~kept)),
             "agreement": [a if keep else None for a, keep in zip(each.tolist(), kept, strict=True)],
         }
-    comparison = compare(*samples, seed)
+    comparison = compare(samples[0], samples[1], seed)
     missing = dict.fromkeys(Comparison._fields)
     return row | (comparison._asdict() if comparison else missing) | {"p_holm": None}

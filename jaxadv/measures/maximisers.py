@@ -56,8 +56,8 @@ class Directions(NamedTuple):
 class Top(NamedTuple):
     """The images that maximise each of D directions, the best first."""
 
-    index: np.ndarray  # (D, K) int32, positions in the held-out set
-    value: np.ndarray  # (D, K) <φ(x), v>
+    positions: np.ndarray | jax.Array  # (D, K) int32, in the held-out set
+    value: np.ndarray | jax.Array  # (D, K) <φ(x), v>
 
 
 class Maximisers(NamedTuple):
@@ -71,10 +71,10 @@ class Maximisers(NamedTuple):
 
 def layers(models: Sequence[Model], names: Sequence[str] = ()) -> list[Layer]:
     """The pixels, then the layers of each model that are among `names`: see `layer_names`."""
-    return [pixels(models[0].network.input_shape)] + [
-        Layer(model.name, name, model.network, model.params, depth)
+    return [pixels(models[0].layered.input_shape)] + [
+        Layer(model.name, name, model.layered, model.params, depth)
         for model in models
-        for name, depth in layer_names(model.network, names).items()
+        for name, depth in layer_names(model.layered, names).items()
     ]
 
 
@@ -211,7 +211,7 @@ def _merged(network, depth, params, directions, best, x, first, count):
     candidates = jnp.concatenate([best.value, jnp.where(real, values, -jnp.inf)], axis=1)
     value, position = jax.lax.top_k(candidates, best.value.shape[1])
     index = jnp.broadcast_to(first + jnp.arange(len(x)), values.shape)
-    index = jnp.concatenate([best.index, index], axis=1)
+    index = jnp.concatenate([best.positions, index], axis=1)
     return Top(jnp.take_along_axis(index, position, axis=1), value)
 
 
@@ -222,4 +222,5 @@ def distinct(top: Top, k: int) -> np.ndarray:
     their place in the held-out set: a dead ReLU, a saturated sigmoid, a pixel that is white or
     black in many images.
     """
-    return top.value[:, k - 1] > top.value[:, k]
+    value = np.asarray(top.value)
+    return value[:, k - 1] > value[:, k]

@@ -2,15 +2,17 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.attacks.stored import chunks
+from jaxadv.datasets import Dataset
 from jaxadv.measures.attack import NamedProgress, attack
 from jaxadv.networks import error_rate
 from jaxadv.zoo import Model
@@ -32,6 +34,16 @@ class Examples(NamedTuple):
     cost: np.ndarray  # (N,) the same, with a share of those of idle lanes
     files: list[Path]
 
+    @classmethod
+    def of(cls, parts: Iterable[tuple[Path, AttackResult]]) -> "Examples":
+        """Those of `attack`: files and the results in them, of which no images are held."""
+        files, fields = [], {name: [] for name in cls._fields if name != "files"}
+        for path, result in parts:
+            files.append(path)
+            for name, arrays in fields.items():
+                arrays.append(getattr(result, name))
+        return cls(**{name: np.concatenate(each) for name, each in fields.items()}, files=files)
+
     def images(self) -> Iterator[np.ndarray]:
         """The (n, …) adversarial images, file by file."""
         for path in self.files:
@@ -51,8 +63,7 @@ class TransferResult(NamedTuple):
 
 def transfer(
     models: Sequence[Model],
-    images: np.ndarray,
-    labels: np.ndarray,
+    dataset: Dataset,
     targets: np.ndarray,
     *,
     options: AttackOptions,
@@ -68,8 +79,7 @@ def transfer(
 
     Args:
       models: trained networks.
-      images: (N, …) float32 in [0, 1].
-      labels: (N,) true classes.
+      dataset: N images and their true classes.
       targets: (N,) wrong classes to reach.
       options: settings of the attack.
       noise_stddevs: one row of Gaussian noise for each; the noise is not clipped to [0, 1].
@@ -78,13 +88,11 @@ def transfer(
       cache_dir: where adversarial examples are kept.
       progress: called with a model's name and the number of images just completed.
     """
-    examples = []
-    for model in models:
-        files, parts = [], []
-        for path, result in attack(model, images, targets, options, cache_dir, progress):
-            files.append(path)
-            parts.append(tuple(getattr(result, name) for name in Examples._fields[:-1]))
-        examples.append(Examples(*map(np.concatenate, zip(*parts, strict=True)), files))
+    images, labels = dataset
+    examples = [
+        Examples.of(attack(model, images, targets, options, cache_dir, progress))
+        for model in models
+    ]
     feed_all = functools.partial(feed, models, images, labels)
     error = np.array([feed_all(found.images()).error for found in examples])
     controls = {}

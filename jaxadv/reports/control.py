@@ -26,7 +26,7 @@ def _model_figures(model, nearest):
         "name": model.name,
         "train_error": model.train_error,
         "test_error": model.test_error,
-        "lipschitz_bound": float(lipschitz_bound(model.network, model.params)),
+        "lipschitz_bound": float(lipschitz_bound(model.layered, model.params)),
         "compared": len(found),
         "found": summary(np.mean, found[solved]),
         "certified": summary(np.mean, certified[solved]),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.axes
 import matplotlib.figure
+import matplotlib.layout_engine
 import numpy as np
 from jaxtyping import Float
 
@@ -67,10 +68,11 @@ def image_rows(
       rows: (image, caption) pairs; images (height, width[, 1 or 3]) in [0, 1].
     """
     columns = len(rows[0])
-    figure = matplotlib.figure.Figure(
-        figsize=(1.1 + 0.62 * columns, 0.78 * len(rows)), layout="constrained"
+    narrow = matplotlib.layout_engine.ConstrainedLayoutEngine(
+        w_pad=0.01, h_pad=0.02, wspace=0, hspace=0
     )
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)
+    size = 1.1 + 0.62 * columns, 0.78 * len(rows)
+    figure = matplotlib.figure.Figure(figsize=size, layout=narrow)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, name, row in zip(axes, names, rows, strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")

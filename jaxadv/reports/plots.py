@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib.cm
+import matplotlib.colors
 import matplotlib.figure
 import numpy as np
 
@@ -26,8 +28,9 @@ def heat_maps(
         layout="constrained",
     )
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    colours = {"norm": matplotlib.colors.Normalize(0, 100), "cmap": "magma"}
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        image = axis.imshow(100 * values, vmin=0, vmax=100, cmap="magma", aspect="auto")
+        axis.imshow(100 * values, **colours, aspect="auto")
         axis.set_title(title)
         axis.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
         axis.set_yticks(range(len(rows)), rows)
@@ -37,21 +40,24 @@ def heat_maps(
                 color = "black" if value > 0.6 else "white"
                 axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=color)
     axes[0].set_ylabel("made for")
-    figure.colorbar(image, ax=list(axes), label="error (%)", pad=0.02)
+    figure.colorbar(
+        matplotlib.cm.ScalarMappable(**colours), ax=list(axes), label="error (%)", pad=0.02
+    )
     save(figure, path)
 
 
 def curves(
     path: Path,
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    x: Sequence[float],
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
     xlabel: str,
     ylabel: str,
 ) -> None:
-    """Draws curves, panels side by side: title -> label -> (x, y), with x on a log axis."""
+    """Draws curves, panels side by side: title -> label -> y, with x on a log axis."""
     figure = matplotlib.figure.Figure(figsize=(1 + 4 * len(panels), 4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
-        for label, (x, y) in lines.items():
+        for label, y in lines.items():
             axis.plot(x, y, "o-", markersize=3, label=label)
         axis.set(title=title, xlabel=xlabel, xscale="log")
         axis.set_xticks(x, [f"{value:g}" for value in x], minor=False)
@@ -77,7 +83,7 @@ class Panel(NamedTuple):
     title: str
     scale: str  # of the y axis: log or linear
     curves: Sequence[Curve]
-    reference: tuple[Sequence[float], Sequence[float]]
+    reference: tuple[np.ndarray, np.ndarray]
 
 
 def fractions(
@@ -138,23 +144,12 @@ def distributions(
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
+    handles = {}
     for axis, (title, samples) in zip(axes.flat, panels.items(), strict=False):
         width = 0.8 / len(samples)
-        handles = {}
         for index, (label, sample) in enumerate(samples.items()):
-            color = f"C{index}"
-            boxes = axis.boxplot(
-                sample,
-                positions=np.arange(len(ticks)) + (index - (len(samples) - 1) / 2) * width,
-                widths=0.8 * width,
-                whis=(0, 100),
-                showmeans=True,
-                patch_artist=True,
-                boxprops={"facecolor": color, "alpha": 0.5},
-                medianprops={"color": "black"},
-                meanprops={"markerfacecolor": color, "markeredgecolor": "black"},
-            )
-            handles[label] = boxes["boxes"][0]
+            offset = (index - (len(samples) - 1) / 2) * width
+            handles[label] = _boxes(axis, sample, offset, width, f"C{index}")
         for label, value in levels.items():
             handles[label] = axis.axhline(value, color="black", linestyle="--", linewidth=0.8)
         axis.set_title(title, fontsize=10)
@@ -165,6 +160,22 @@ def distributions(
     figure.supylabel(ylabel)
     figure.legend(handles.values(), handles, loc="outside upper right", ncols=len(handles))
     save(figure, path)
+
+
+def _boxes(axis, sample, offset, width, color):
+    """Boxes of one colour beside the ticks; returns one of them, for the legend."""
+    boxes = axis.boxplot(
+        sample,
+        positions=np.arange(len(sample)) + offset,
+        widths=0.8 * width,
+        whis=(0, 100),
+        showmeans=True,
+        patch_artist=True,
+        boxprops={"facecolor": color, "alpha": 0.5},
+        medianprops={"color": "black"},
+        meanprops={"markerfacecolor": color, "markeredgecolor": "black"},
+    )
+    return boxes["boxes"][0]
 
 
 def sorted_values(

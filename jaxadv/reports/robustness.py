@@ -47,9 +47,9 @@ def draw(path: Path, figures: Figures) -> None:
     }
     panels = {
         title: {
-            model["name"]: (robust["noise"], [100 * error for error in model[kind]["noise"]])
+            model["name"]: [100 * error for error in model[kind]["noise"]]
             for model in robust["models"]
         }
         for kind, title in titles.items()
     }
-    plots.curves(path, panels, "standard deviation of the noise", "error (%)")
+    plots.curves(path, robust["noise"], panels, "standard deviation of the noise", "error (%)")

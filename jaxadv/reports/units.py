@@ -107,7 +107,7 @@ def _draw_distributions(path, figures):
 def _draw_images(directory, kind, found, held_out, rows, top):
     """The best images of the first directions, less those left out."""
     best = getattr(found, kind)
-    numbers = found.units if kind == "natural" else np.arange(len(best.index))
+    numbers = found.units if kind == "natural" else np.arange(len(best.positions))
     shown = np.flatnonzero(distinct(best, top))[:rows]
     if not len(shown):
         return
@@ -115,7 +115,7 @@ def _draw_images(directory, kind, found, held_out, rows, top):
     names = [f"{KINDS[kind]} {number}" for number in numbers[shown]]
     lines = [
         [(held_out.images[i] / scale, str(held_out.labels[i])) for i in line]
-        for line in best.index[shown, :top]
+        for line in best.positions[shown, :top]
     ]
     name = found.layer.title.replace(" ", "-").replace(":", ".")  # for file names on Windows
     pictures.image_rows(directory / f"{name}-{kind}.png", names, lines)

@@ -81,8 +81,10 @@ def _converted(key, value, expected, where):
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(_converted(key, item, arguments[0], where) for item in value)
-    if (origin, type(value)) in ((Path, str), (float, int)):
-        return origin(value)
+    if origin is Path and isinstance(value, str):
+        return Path(value)
+    if origin is float and type(value) is int:
+        return float(value)
     if type(value) is not origin:
         raise ValueError(f"{key!r} in {where} must be of type {origin.__name__}, got {value!r}")
     return value

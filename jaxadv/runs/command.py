@@ -5,12 +5,24 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import jax
 from rich.console import Console
 
 from jaxadv.runs import arguments
-from jaxadv.runs.arguments import Config
+
+
+class KeepsFiles(Protocol):
+    """Settings that tell where files are kept for later runs."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Their directory."""
+        ...
+
+
+Config = TypeVar("Config", bound=KeepsFiles)
 
 
 def main(
@@ -20,7 +32,7 @@ def main(
 
     Args:
       run: does the work.
-      config_class: a dataclass derived from `jaxadv.runs.settings.Settings`.
+      config_class: a dataclass of settings, as derived from `jaxadv.runs.settings.Settings`.
       argv: options; by default those of the process.
 
     Returns:
@@ -49,6 +61,6 @@ def keep_compilations(directory: Path) -> None:
 
     An attack that takes 10 seconds to compile is read back in one.
     """
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -8,7 +8,7 @@ from jaxadv import datasets, zoo
 from jaxadv.datasets import Dataset
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
-from jaxadv.training import Controlled
+from jaxadv.training import Controlled, Supervised
 
 PRIME = "'"  # ends the name of a network that is trained on P2
 
@@ -63,7 +63,7 @@ def load_models_with_control(
     trainings = {}
     options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
     for name in settings.models:
-        network, recipe = zoo.ZOO[name]
+        network, recipe = zoo.ZOO[name].network, supervised_recipe(name)
         recipes = {
             f"{name}, penalty {s:g}" if s else name: Controlled(recipe, s) if s else recipe
             for s in strengths
@@ -74,6 +74,14 @@ def load_models_with_control(
                 zoo.trained, title, network, controlled, splits, settings.seed, **options
             )
     return train_each(trainings)
+
+
+def supervised_recipe(name: str) -> Supervised:
+    """How a network of the zoo is trained; ValueError unless it is by labels alone."""
+    recipe = zoo.ZOO[name].recipe if name in zoo.ZOO else None
+    if not isinstance(recipe, Supervised):
+        raise ValueError(f"models must be trained by labels alone, got {name}")
+    return recipe
 
 
 def trained_on(name: str) -> str:

@@ -46,3 +46,10 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
             raise ValueError(f"cannot import model {name!r}: {module_name} is in no file")
         network = LogitsOnly(network, cache.fingerprint(Path(file).read_bytes()))
     return network, params
+
+
+def layered(name: str, network: Network | LogitsOnly) -> Network:
+    """The network, or ValueError if only its logits are known."""
+    if isinstance(network, LogitsOnly):
+        raise ValueError(f"{name} must return (Network, params), got no layers but logits_fn")
+    return network

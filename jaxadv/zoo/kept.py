@@ -19,7 +19,7 @@ from jaxadv.networks.network import Network
 from jaxadv.storage import cache
 from jaxadv.training.fit import Progress
 from jaxadv.training.recipes import Recipe
-from jaxadv.zoo.imported import LogitsOnly
+from jaxadv.zoo.imported import LogitsOnly, layered
 
 
 class Model(NamedTuple):
@@ -30,6 +30,15 @@ class Model(NamedTuple):
     params: Any  # a dict, unless they are a user's own
     train_error: float
     test_error: float
+
+    @property
+    def layered(self) -> Network:
+        """The network, for what looks into layers.
+
+        Raises:
+          ValueError: only the logits are known.
+        """
+        return layered(self.name, self.network)
 
     @property
     def identity(self) -> tuple[Any, str]:

@@ -12,7 +12,7 @@ from jaxadv.datasets.dataset import Dataset, DatasetInfo
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
 from jaxadv.training.fit import Progress
-from jaxadv.zoo.imported import LogitsOnly, imported
+from jaxadv.zoo.imported import LogitsOnly, imported, layered
 from jaxadv.zoo.kept import Model, evaluated, trained
 from jaxadv.zoo.recipes import ZOO
 
@@ -38,10 +38,7 @@ def with_layers(name: str, info: DatasetInfo) -> Network:
     Raises:
       ValueError: as `check_names`, or of a user's own only the logits are known.
     """
-    network = _network(name, info)
-    if isinstance(network, LogitsOnly):
-        raise ValueError(f"{name} must return (Network, params), got no layers but logits_fn")
-    return network
+    return layered(name, _network(name, info))
 
 
 def load(

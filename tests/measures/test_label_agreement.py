@@ -43,7 +43,7 @@ def test_comparison_finds_units_that_are_alone_in_having_a_meaning():
         images[rng.choice(np.flatnonzero(labels == pixel % 10), 4, replace=False), pixel] = 1
     directions = maximisers.draw(jax.random.key(0), 784, 100)
     found = maximisers.maximisers(PIXELS, directions, images, 4)
-    natural, random = (label_agreement(labels[top.index]) for top in found[2:])
+    natural, random = (label_agreement(labels[top.positions]) for top in found[2:])
     np.testing.assert_array_equal(natural, 1)
     found = compare(natural, random, seed=0)
     assert found.difference == pytest.approx(1 - random.mean()) and found.difference > 0.8
@@ -61,6 +61,6 @@ def test_comparison_finds_nothing_in_noise(monkeypatch):
     p = []
     for seed in range(60):
         labels = rng.integers(0, 10, 2000)
-        pair = (label_agreement(labels[top.index]) for top in found[2:])
+        pair = (label_agreement(labels[top.positions]) for top in found[2:])
         p.append(compare(*pair, seed).p)
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.05

@@ -32,7 +32,7 @@ def test_top_is_that_of_a_stable_sort_for_every_batch_size(batch_size, sign):
     )
     phi = images.reshape(150, -1).astype(np.float64)
     for top, values in ((found.natural, phi[:, units].T), (found.random, vectors @ phi.T)):
-        np.testing.assert_array_equal(top.index, best(values, 40))
+        np.testing.assert_array_equal(top.positions, best(values, 40))
         np.testing.assert_array_equal(top.value, -np.sort(-values, axis=1)[:, :40])
     np.testing.assert_array_equal(found.units, units)
 
@@ -52,9 +52,9 @@ def test_layer_of_a_network_in_float64(mnist, mlp_on_mnist, batch_size):
         expected = np.take_along_axis(values, best(values, 20), axis=1)
         np.testing.assert_allclose(top.value, expected, atol=2e-5)
         np.testing.assert_allclose(
-            np.take_along_axis(values, top.index, axis=1), expected, atol=2e-5
+            np.take_along_axis(values, top.positions, axis=1), expected, atol=2e-5
         )
-    assert found.natural.index.shape == (40, 20) and found.random.index.shape == (50, 20)
+    assert found.natural.positions.shape == (40, 20) and found.random.positions.shape == (50, 20)
 
 
 def test_units_of_a_convolution_are_numbered_in_c_order(mnist):

@@ -7,6 +7,7 @@ import pytest
 from jaxadv.attacks import stored
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.sampling import gaussian_noise
+from jaxadv.datasets import Dataset
 from jaxadv.measures import transfer
 from jaxadv.networks import mlp
 from jaxadv.zoo import Model
@@ -48,8 +49,7 @@ def result(request, tmp_path_factory):
         patch.setattr(stored, "CHUNK", request.param)
         yield transfer.transfer(
             [LINEAR, SIGMOID],
-            IMAGES,
-            LABELS,
+            Dataset(IMAGES, LABELS),
             TARGETS,
             options=OPTIONS,
             noise_stddevs=(0.2, 0.5),

@@ -24,8 +24,8 @@ def test_heat_maps(tmp_path, panels, rows, columns):
 
 def test_curves(tmp_path):
     x = [0.01, 0.1, 1.0]
-    lines = {"first": (x, [0, 50, 100]), "second": (x, [1, 2, 3])}
-    plots.curves(tmp_path / "x.png", {"left": lines, "right": lines}, "size", "error (%)")
+    lines = {"first": [0, 50, 100], "second": [1, 2, 3]}
+    plots.curves(tmp_path / "x.png", x, {"left": lines, "right": lines}, "size", "error (%)")
     pixels = assert_png(tmp_path / "x.png", (9, 4))
     blue, orange = (share(pixels, color) for color in ((31, 119, 180), (255, 127, 14)))
     assert min(blue, orange) > 1e-3
