@@ -18,7 +18,7 @@ class AttackOptions:
     class and the target; a small T follows the decision boundary more closely, whatever the scale
     of the logits. None is the paper's cross-entropy, T = 1, by descents alone."""
     smoothing_steps: int = 275
-    """Gradients averaged over noise, per image whose boundary proves rugged, as those of networks
+    """Gradients averaged over noise, per image whose boundary is not smooth, as those of networks
     with ReLU and max-pooling; 0 for none. More find smaller distortions. Lockstep only."""
     smoothing_rounds: int = 1
     """Attacks on such an image, each with other noise, as far as `max_evaluations` allows. Lockstep
@@ -44,7 +44,7 @@ class AttackOptions:
     that success does not depend on rounding."""
     batch_size: int | None = None
     """Images that each device works on side by side, rounded up to a multiple of 8; by default as
-    many as suit its memory. The examples found do not depend on it."""
+    many as suit its memory."""
 
     def __post_init__(self):
         for name, choices in (

@@ -93,8 +93,8 @@ def lanes_and_queue(
 ) -> tuple[int, int]:
     """Images that a device works on side by side, and images that it is given at a time.
 
-    A few images take no more lanes than the power of 2 they need. In multiples of 8 lanes, XLA's
-    CPU kernels sum in the same order: results are the same bits.
+    A few images take no more lanes than the power of 2 they need. Lanes are multiples of 8, as
+    suits XLA's CPU kernels.
     """
     share = math.ceil(len(x) / len(devices))
     lanes = options.batch_size

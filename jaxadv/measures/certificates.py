@@ -62,10 +62,15 @@ def found_distortions(
     found = []
     for model in models:
         results = attack_all_targets(model, images, options, cache_dir, progress)
-        squares = np.square(np.subtract(results.x_adv, images[:, None], dtype=float))
-        rms = np.sqrt(squares.mean(axis=tuple(range(2, squares.ndim))))
+        pairs = zip(results.x_adv, images, strict=True)
+        rms = np.stack([_rms(np.subtract(x_adv, x, dtype=float)) for x_adv, x in pairs])
         found.append(np.where(results.success, rms, np.inf))
     return found
+
+
+def _rms(r):
+    """(k, …) -> (k,) root mean squares."""
+    return np.sqrt(np.square(r).mean(axis=tuple(range(1, r.ndim))))
 
 
 def certify(

@@ -1,4 +1,4 @@
-"""Gradient averaging over noise: for rugged boundaries, and ended by NaN."""
+"""Gradient averaging over noise: for non-smooth boundaries, and ended by NaN."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,29 +6,29 @@ import numpy as np
 from jaxadv import AttackOptions, minimal_adversarial
 
 
-def rugged(params, x):
+def nonsmooth(params, x):
     """Two classes, whose boundary is a plane with ripples; NaN far from the middle of pixel 0."""
     slope, frequencies, height, slab = params
     lead = (x - 0.5) @ slope + height * jnp.cos(x @ frequencies).sum(axis=1)
     return jnp.where(jnp.abs(x[:, :1] - 0.5) > slab, jnp.nan, jnp.stack([lead, -lead], axis=1))
 
 
-def rugged_problem():
+def nonsmooth_problem():
     rng = np.random.default_rng(0)
     slope, frequencies = rng.normal(size=100), 10 * rng.normal(size=(100, 60))
     params = (*map(np.float32, (slope, frequencies, 0.015, np.inf)),)
     x = rng.uniform(0.2, 0.8, size=(24, 100)).astype(np.float32)
-    return params, x, 1 - np.argmax(rugged(params, x), axis=1)
+    return params, x, 1 - np.argmax(nonsmooth(params, x), axis=1)
 
 
 def attack(params, x, target, **settings):
-    result = minimal_adversarial(rugged, params, x, target, AttackOptions(**settings))
+    result = minimal_adversarial(nonsmooth, params, x, target, AttackOptions(**settings))
     assert result.success.all()
     return result
 
 
-def test_rugged_boundaries_are_averaged():
-    problem = rugged_problem()
+def test_nonsmooth_boundaries_are_averaged():
+    problem = nonsmooth_problem()
     plain, averaged = attack(*problem, smoothing_steps=0), attack(*problem)
     more = attack(*problem, smoothing_rounds=3)
     assert averaged.evaluations.mean() >= 150
@@ -44,11 +44,11 @@ def test_smooth_boundaries_are_not_averaged(attacked):
 
 def test_nan_ends_the_averaging():
     """Noise reaches the NaN; descents do not, as pixel 0 has no gradient."""
-    params, x, _ = rugged_problem()
+    params, x, _ = nonsmooth_problem()
     for array in params[:2]:
         array[0] = 0
     x[:, 0] = 0.5
-    target = 1 - np.argmax(rugged(params, x), axis=1)
+    target = 1 - np.argmax(nonsmooth(params, x), axis=1)
     near = (*params[:3], np.float32(0.03))
     found, undisturbed = attack(near, x, target), attack(params, x, target)
     plain = attack(params, x, target, smoothing_steps=0)

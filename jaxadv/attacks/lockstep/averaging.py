@@ -31,13 +31,13 @@ def probed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:
     one, other = lane.at_point.gradient, model.gradient
     cosine = jnp.vdot(one, other) / jnp.sqrt(jnp.vdot(one, one) * jnp.vdot(other, other))
     steps = affordable_smoothing(options, lane)
-    rugged = (cosine < tuning.RUGGED) & (steps > 0)
+    nonsmooth = (cosine < tuning.NONSMOOTH) & (steps > 0)
     mean = jax.tree.map(lambda one, other: (one + other) / 2, lane.at_point, model)
     r = _smallest_r(lane.x, mean.loss, mean.gradient)
     smooth = smoothly(lane, steps, lane.x + r)
     descend = entering(lane, REFRESH, tuning.SOFT * lane.final_temperature)
     first = lane._replace(at_point=model)
-    return select(lane.spent == 1, first, select(rugged, smooth, descend))
+    return select(lane.spent == 1, first, select(nonsmooth, smooth, descend))
 
 
 def smoothed(options: AttackOptions, lane: Lane, found: Evaluation) -> Lane:

@@ -43,7 +43,7 @@ class Lane(NamedTuple):
     temperature: jax.Array
     fine: jax.Array  # whether the coarse descent, or smoothing, is over
     round: jax.Array  # attacks on the problem that are over
-    smoothing_steps: jax.Array  # 0 where the boundary is not rugged
+    smoothing_steps: jax.Array  # 0 where the boundary is smooth
     c: jax.Array
     succeeded_c: jax.Array  # largest c whose minimiser succeeded, 0 if none did
     failed_c: jax.Array  # smallest c whose minimiser failed, ∞ if none did

@@ -2,7 +2,7 @@
 
 A lane works on one problem, an image and a target, in stages:
 
-- START, PROBE: how far would the boundary be, were the logits linear? Is it rugged?
+- START, PROBE: how far would the boundary be, were the logits linear? Is it non-smooth?
 - SMOOTH, where it is, or where descents fail: `averaging` of gradients over noise.
 - DESCEND, where it is not: coarsely on c|r| + loss_f(x + r, l), by box-constrained L-BFGS, at a
   raised temperature, with a `search` over c. REFRESH comes before: the loss, at a new temperature.
@@ -104,7 +104,7 @@ def _started(options, lane, found):
         at_point=found,
     )
     if options.smoothing_steps and sharp:
-        # At so high a temperature all classes count, and a tie does not look rugged.
+        # At so high a temperature all classes count, and a tie does not look non-smooth.
         lane = entering(lane, PROBE, gap)
     else:
         lane = entering(lane, REFRESH, tuning.SOFT * final if sharp else final)
@@ -146,11 +146,11 @@ def _polished(options, lane, found):
     )
     softly = anew._replace(temperature=tuning.VERY_SOFT * lane.final_temperature, point=lane.x)
     hard = options.restart & (lane.evaluations > tuning.HARD) & (lane.round == 0)
-    rugged = lane.smoothing_steps > 0
+    nonsmooth = lane.smoothing_steps > 0
     affordable = lane.smoothing_steps <= options.max_evaluations - lane.evaluations - tuning.RESERVE
     more = (lane.round + 1 < options.smoothing_rounds) & affordable
-    another = select(over & ~rugged & hard, softly, another)
-    return select(over & rugged & more, anew._replace(stage=at_stage(SMOOTH)), another)
+    another = select(over & ~nonsmooth & hard, softly, another)
+    return select(over & nonsmooth & more, anew._replace(stage=at_stage(SMOOTH)), another)
 
 
 def aimed(options: AttackOptions, lane: Lane, pairs: Pairs, tick: Int[jax.Array, ""]) -> Lane:
