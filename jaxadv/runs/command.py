@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -13,33 +13,19 @@ from rich.console import Console
 from jaxadv.runs import arguments
 
 
-class KeepsFiles(Protocol):
-    """Settings that tell where files are kept for later runs."""
-
-    @property
-    def cache_dir(self) -> Path:
-        """Their directory."""
-        ...
-
-
-Config = TypeVar("Config", bound=KeepsFiles)
-
-
-def main(
-    run: Callable[[Config], None], config_class: type[Config], argv: Sequence[str] | None = None
-) -> int:
+def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | None = None) -> int:
     """Runs a command: parses its settings, starts JAX, and turns bad input into one message.
 
     Args:
       run: does the work.
-      config_class: a dataclass of settings, as derived from `jaxadv.runs.settings.Settings`.
+      config_class: a dataclass of settings, derived from `jaxadv.runs.settings.Settings` or like it.
       argv: options; by default those of the process.
 
     Returns:
       The exit status: 0, or 2 after bad input.
     """
     try:
-        config = arguments.parse(config_class, sys.argv[1:] if argv is None else argv)
+        config: Any = arguments.parse(config_class, sys.argv[1:] if argv is None else argv)
         use_all_cores()
         keep_compilations(config.cache_dir / "compilations")
         run(config)
