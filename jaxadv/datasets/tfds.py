@@ -16,11 +16,6 @@ import numpy as np
 from jaxadv.datasets import fetch, idx, sources
 from jaxadv.datasets.dataset import Dataset, DatasetInfo
 
-# Of MNIST and Fashion-MNIST: until all users ask info().
-IMAGE_SHAPE = sources.SOURCES["mnist"].image_shape
-CLASSES = sources.SOURCES["mnist"].classes
-SPLITS = sources.SOURCES["mnist"].splits
-
 
 def info(name: str) -> DatasetInfo:
     """Describes a data set, without loading it.

@@ -5,12 +5,11 @@ from jaxadv.networks.evaluate import error_rate, predictions
 from jaxadv.networks.layers import Convolution, FullyConnected, Standardise
 from jaxadv.networks.lipschitz import layer_bounds, lipschitz_bound
 from jaxadv.networks.mnist import autoencoder, autoencoder_classifier, cnn, lenet, mlp
-from jaxadv.networks.network import LogitsFn, Network, Params
+from jaxadv.networks.network import Network, Params
 
 __all__ = [
     "Convolution",
     "FullyConnected",
-    "LogitsFn",
     "Network",
     "Params",
     "Standardise",

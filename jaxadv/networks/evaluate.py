@@ -1,6 +1,7 @@
 """What networks take images for, and how often they are wrong."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxadv.networks.network import LogitsFn
-
 
 def error_rate(
-    logits_fn: LogitsFn,
+    logits_fn: Callable[..., jax.Array],
     params: Any,
     images: Float[jax.Array | np.ndarray, "N *image"],
     labels: Int[jax.Array | np.ndarray, " N"],
@@ -23,7 +22,7 @@ def error_rate(
 
 
 def predictions(
-    logits_fn: LogitsFn,
+    logits_fn: Callable[..., jax.Array],
     params: Any,
     images: Float[jax.Array | np.ndarray, "N *image"],
     batch_size: int = 250,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -11,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 Params = dict[str, Any]
-LogitsFn = Callable[[Any, jax.Array], jax.Array]
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | N
 
     Args:
       run: does the work.
-      config_class: a dataclass of settings, derived from `jaxadv.runs.settings.Settings` or like it.
+      config_class: a dataclass of settings, such as `jaxadv.runs.settings.Settings`.
       argv: options; by default those of the process.
 
     Returns:

@@ -35,18 +35,22 @@ def run(request, tmp_path_factory, little_data):
     """Runs the command that the module's `COMMAND` names; returns its figures.
 
     With `out` and `cache`, folders below `run.folder`, and options; before these come the
-    module's `OPTIONS`, and where the command attacks, `ATTACK`.
+    module's `OPTIONS`, and where the command attacks, `ATTACK`. `run.command` returns the exit
+    status instead.
     """
     module, folder = request.module, tmp_path_factory.mktemp(request.module.__name__)
     name = module.COMMAND.__name__.rpartition(".")[2]
     first = [*module.OPTIONS, *(ATTACK.split() if hasattr(module.COMMAND.Config, "attack") else ())]
 
-    def run(*options, out="out", cache="cache"):
+    def command(*options, out="out", cache="cache"):
         directories = ["--out", str(folder / out), "--cache-dir", str(folder / cache)]
-        assert module.COMMAND.main([*first, *directories, *options]) == 0
+        return module.COMMAND.main([*first, *directories, *options])
+
+    def run(*options, out="out", cache="cache"):
+        assert command(*options, out=out, cache=cache) == 0
         return json.loads((folder / out / f"{name}.json").read_text(encoding="utf-8"))
 
-    run.folder = folder
+    run.folder, run.command = folder, command
     return run
 
 

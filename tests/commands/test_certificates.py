@@ -62,18 +62,15 @@ def test_files(run, figures):
     assert "| linear |" in text and "RMS 0.003" in text and "First 30 test images" in text
 
 
-def test_a_lower_bound_above_the_distortion_found_is_an_error(
-    run, figures, tmp_path, monkeypatch, capsys
-):
+def test_a_lower_bound_above_the_distortion_found_is_an_error(run, figures, monkeypatch, capsys):
     def wrong(mlp, x, balls):
         return np.full((len(x), 10), 0.5) * (np.arange(len(x)) == 3)[:, None]
 
     monkeypatch.setattr(measure, "METHODS", dict(METHODS) | {"magic": wrong})
-    directories = ["--out", str(tmp_path), "--cache-dir", str(run.folder / "cache")]
-    assert certificates.main([*OPTIONS, *directories]) == 2
+    assert run.command("--models", "linear", out="magic") == 2
     message = capsys.readouterr().err
     assert "magic is wrong for linear: the lower bound for image 3 and target 0 is 0.5" in message
-    assert list(tmp_path.iterdir()) == []
+    assert list((run.folder / "magic").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,7 @@ def test_clipping(run, figures, splits):
     ],
 )
 def test_bad_settings(run, figures, capsys, options, message):
-    directories = ["--out", str(run.folder / "bad"), "--cache-dir", str(run.folder / "cache")]
-    assert density.main([*OPTIONS, *directories, *options]) == 2
+    assert run.command(*options, out="bad") == 2
     assert message in capsys.readouterr().err
 
 

@@ -24,6 +24,8 @@ from tiny_sources import (
 from jaxadv import datasets
 from jaxadv.datasets import fetch, idx, sources, tfds
 
+SPLITS = sources.SOURCES["mnist"].splits  # before fixtures change them
+
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_all_splits(tmp_path, capfd, name):
@@ -192,7 +194,7 @@ def test_threads(data_dir):
 
 def test_prepared_with_another_size(data_dir, change_source):
     datasets.load("mnist", "train", data_dir)
-    change_source("mnist", splits=tfds.SPLITS)
+    change_source("mnist", splits=SPLITS)
     with pytest.raises(ValueError, match=r"jaxadv_mnist.*'train': 20.*'train': 60000.*delete it"):
         datasets.load("mnist", "test", data_dir)
 
