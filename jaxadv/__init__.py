@@ -7,7 +7,7 @@ from typing import Any
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
-from jaxadv.attacks.untargeted import all_targets, untargeted
+from jaxadv.attacks.several_targets import all_targets, untargeted
 
 __version__ = metadata.version("jaxadv")
 

@@ -40,7 +40,7 @@ class Config(settings.Settings):
     """Targets, nearest first, whose adversarial directions span the space of the third region."""
     clip: bool = False
     """Clip perturbed images to [0, 1], which makes the perturbations smaller than their norm."""
-    attack: AttackOptions = dataclasses.field(default_factory=AttackOptions.quick)
+    attack: AttackOptions = AttackOptions.quick()
     """Settings of the attack; by default the quick ones, as D may well be 1 % too large here."""
 
 

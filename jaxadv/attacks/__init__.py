@@ -1,15 +1,12 @@
-"""Attacks: images that a network misclassifies.
-
-`untargeted`, whose module has the same name, is `jaxadv.untargeted`.
-"""
+"""Attacks: images that a network misclassifies."""
 
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
 from jaxadv.attacks.sampling import gaussian_noise, wrong_targets
+from jaxadv.attacks.several_targets import all_targets, untargeted
 from jaxadv.attacks.stored import stored_all_targets, stored_attack
 from jaxadv.attacks.types import LogitsFn, Progress
-from jaxadv.attacks.untargeted import all_targets
 
 __all__ = [
     "AttackOptions",
@@ -22,5 +19,6 @@ __all__ = [
     "minimal_adversarial",
     "stored_all_targets",
     "stored_attack",
+    "untargeted",
     "wrong_targets",
 ]

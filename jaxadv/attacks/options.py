@@ -19,7 +19,8 @@ class AttackOptions:
     of the logits. None is the paper's cross-entropy, T = 1, by descents alone."""
     smoothing_steps: int = 275
     """Gradients averaged over noise, per image whose boundary is not smooth, as those of networks
-    with ReLU and max-pooling; 0 for none. More find smaller distortions. Lockstep only."""
+    with ReLU and max-pooling, or where descents fail; 0 for none. More find smaller distortions.
+    Lockstep only."""
     smoothing_rounds: int = 1
     """Attacks on such an image, each with other noise, as far as `max_evaluations` allows. Lockstep
     only."""
@@ -30,15 +31,18 @@ class AttackOptions:
     history_size: int = 4
     """Pairs that L-BFGS keeps."""
     c_steps: int = 8
-    """Values of c tried per image, at most; three times as many while none has succeeded."""
+    """Values of c tried, at most: lbfgsb per image; lockstep per descent, and three times as many
+    while none has succeeded."""
     growth: float = 3.0
-    """Factor by which c grows after a success, and shrinks after a failure, until bracketed."""
+    """Factor by which c grows after a success, and shrinks after a failure, until bracketed. Where
+    the temperature is not None, lockstep predicts c, and changes it by growth² at most."""
     bracket: float = 1.02
-    """c is found when the smallest that failed and the largest that succeeded are so close."""
+    """c is found when the smallest that failed and the largest that succeeded are so close.
+    Lockstep only."""
     max_iterations: int = 60
     """Gradients (lbfgsb: iterations) per value of c, at most."""
     max_evaluations: int = 1000
-    """Gradients per image, at most."""
+    """Gradients per image and target, at most."""
     margin: float = 1e-5
     """By how much the target's logit must lead, relative to the largest magnitude of any logit, so
     that success does not depend on rounding."""

@@ -21,7 +21,7 @@ class Status(enum.IntEnum):
 class AttackResult(NamedTuple):
     """One entry per problem, in the order given, shape (B,) or (B, k); failures are included."""
 
-    x_adv: Float[np.ndarray, "B ..."]  # in [0, 1], of x's dtype; if it failed, some image tried
+    x_adv: Float[np.ndarray, "B ..."]  # in [0, 1]; if it failed, some image tried
     success: Bool[np.ndarray, "B ..."]  # x_adv is classified as the target
     distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x over the pixels
     c: Float[np.ndarray, "B ..."]  # the c of the descent that found x_adv

@@ -13,10 +13,20 @@ def wrong_targets(
 ) -> Int32[np.ndarray, " N"]:
     """Draws for each image a class other than its label, uniformly.
 
+    Args:
+      labels: in [0, classes).
+      classes: at least 2.
+      seed: of the draws.
+
+    Raises:
+      ValueError: there is no other class, or a label is none.
+
     Example:
       >>> wrong_targets(np.array([0, 1]), classes=2, seed=0)
       array([1, 0], dtype=int32)
     """
+    if classes < 2 or not np.all((labels >= 0) & (labels < classes)):
+        raise ValueError(f"labels must be from 0 to {classes - 1}, of at least 2 classes")
     keys = _keys(seed, len(labels))
     offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
     return np.asarray((labels + offset) % classes, np.int32)

@@ -14,8 +14,8 @@ from jaxadv.attacks import checks
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
+from jaxadv.attacks.several_targets import all_targets
 from jaxadv.attacks.types import LogitsFn, Progress
-from jaxadv.attacks.untargeted import all_targets
 from jaxadv.storage import cache
 
 CHUNK = 4096  # problems per file: what memory must hold, and an interruption can lose

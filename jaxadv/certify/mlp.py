@@ -31,16 +31,7 @@ class Mlp(NamedTuple):
 
 def check(network: Any) -> None:
     """Raises ValueError unless the network is one that `affine_layers` takes."""
-    layers = getattr(network, "layers", [network])
-    for layer in layers:
-        if not isinstance(layer, FullyConnected):
-            raise ValueError(f"lower bounds need FullyConnected layers, got {type(layer).__name__}")
-    *hidden, last = (layer.activation for layer in layers)
-    if last is not jax.nn.identity or not set(hidden) <= set(ACTIVATIONS):
-        raise ValueError(
-            "lower bounds need sigmoid, tanh or ReLU between the layers and nothing after the"
-            f" last, got {[layer.activation.__name__ for layer in layers]}"
-        )
+    _checked_layers(network)
 
 
 def affine_layers(network: Any, params: Params) -> Mlp:
@@ -49,10 +40,24 @@ def affine_layers(network: Any, params: Params) -> Mlp:
     Raises:
       ValueError: other layers, or activations other than sigmoid, tanh and ReLU.
     """
-    check(network)
-    layers = network.layers
-    arrays = [params[layer.name] for layer in layers]
+    layers = _checked_layers(network)
+    arrays = [params[str(layer.name)] for layer in layers]
     return Mlp(
         tuple((np.array(a["kernel"], float).T, np.array(a["bias"], float)) for a in arrays),
         tuple(layer.activation for layer in layers[:-1]),
     )
+
+
+def _checked_layers(network):
+    layers: list[FullyConnected] = []
+    for layer in getattr(network, "layers", [network]):  # a user's own may have none
+        if not isinstance(layer, FullyConnected):
+            raise ValueError(f"lower bounds need FullyConnected layers, got {type(layer).__name__}")
+        layers.append(layer)
+    *hidden, last = (layer.activation for layer in layers)
+    if last is not jax.nn.identity or not set(hidden) <= set(ACTIVATIONS):
+        raise ValueError(
+            "lower bounds need sigmoid, tanh or ReLU between the layers and nothing after the"
+            f" last, got {[layer.activation.__name__ for layer in layers]}"
+        )
+    return layers

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certify import Mlp, affine_layers, crown, eclipse_fast, from_lipschitz, pair_products
 from jaxadv.datasets import Dataset
-from jaxadv.measures.attack import NamedProgress, attack_all_targets
 from jaxadv.networks import predictions
 from jaxadv.zoo import Model
+from jaxadv.zoo.attack import NamedProgress, attack_all_targets
 
 # Lower bounds of D(x, l) from a network, images and the number of balls that CROWN may try.
 METHODS: Mapping[str, Callable[[Mlp, np.ndarray, int], np.ndarray]] = {

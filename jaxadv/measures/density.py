@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike
 
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.datasets import Dataset
-from jaxadv.measures.attack import NamedProgress
 from jaxadv.measures.nearest import Nearest
 from jaxadv.storage.devices import batches, sharded
 from jaxadv.zoo import Model
+from jaxadv.zoo.attack import NamedProgress
 
 REGIONS = ("isotropic", "around the example", "in the span")
 MAX_SAMPLES = 2**30  # per image, norm and region: counts are int32

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv.measures.attack import NamedProgress
 from jaxadv.networks import Network, Params
 from jaxadv.zoo import Model
+from jaxadv.zoo.attack import NamedProgress
 
 
 class Layer(NamedTuple):

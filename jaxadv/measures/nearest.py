@@ -9,9 +9,9 @@ import numpy as np
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.datasets import Dataset
-from jaxadv.measures.attack import NamedProgress, attack_all_targets
 from jaxadv.networks import predictions
 from jaxadv.zoo import Model
+from jaxadv.zoo.attack import NamedProgress, attack_all_targets
 
 DEPENDENT = 1e-3  # singular values of unit vectors, relative to the largest, that count as zero
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxadv.attacks.sampling import gaussian_noise
+from jaxadv.attacks.stored import chunks
 from jaxadv.datasets import Dataset
-from jaxadv.measures.transfer import Examples, TransferResult, chunks, feed
+from jaxadv.measures.transfer import Examples, TransferResult, feed
 from jaxadv.zoo import Model
 
 LEVELS = 255  # of 8-bit images

@@ -13,9 +13,9 @@ from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.attacks.stored import chunks
 from jaxadv.datasets import Dataset
-from jaxadv.measures.attack import NamedProgress, attack
 from jaxadv.networks import error_rate
 from jaxadv.zoo import Model
+from jaxadv.zoo.attack import NamedProgress, attack
 
 
 class Fed(NamedTuple):

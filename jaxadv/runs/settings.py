@@ -27,7 +27,7 @@ class Settings:
     """Networks by name, trained where need be; or your own, as module:function that returns
     (logits_fn, params) or (Network, params)."""
     seed: int = 0
-    """Seed of all that is random."""
+    """Seed of trainings, targets and noise; an attack's own noise is always the same."""
     out: Path = Path("results")
     """Directory for tables and pictures."""
     data_dir: Path | None = None

@@ -49,6 +49,9 @@ class SparseAutoencoder:
         self, network: Network, dataset: Dataset, key: jax.Array, progress: Progress | None = None
     ) -> Params:
         """Trains an `autoencoder_classifier`; see `train`."""
+        names = [layer.name for layer in network.layers]
+        if len(names) != 2 or names[0] != "features":
+            raise ValueError(f"expected an autoencoder_classifier, got layers {names}")
         _, softmax = network.layers
         first = progress and (lambda fraction: progress(SHARE * fraction))
         second = progress and (lambda fraction: progress(SHARE + (1 - SHARE) * fraction))

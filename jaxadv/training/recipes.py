@@ -126,6 +126,8 @@ def _within_norm_balls(network, limit, params):
     """Scales down the kernels of layers whose norm exceeds the limit."""
     params = dict(params)
     for bound in layer_bounds(network, params, "gram", GRAM_ITERATIONS):
+        if "kernel" not in params[bound.name]:
+            raise ValueError(f"a limit needs layers with a kernel, got {bound.name} without")
         layer, scale = params[bound.name], jnp.minimum(1, limit / bound.norm)
         params[bound.name] = layer | {"kernel": layer["kernel"] * scale}
     return params

@@ -3,7 +3,7 @@
 from jaxadv.zoo.imported import LogitsOnly
 from jaxadv.zoo.kept import Model, trained
 from jaxadv.zoo.models import check_names, load, with_layers
-from jaxadv.zoo.recipes import ZOO, Entry
+from jaxadv.zoo.registry import ZOO, Entry
 
 __all__ = [
     "ZOO",

@@ -112,4 +112,6 @@ def _read(path: Path, name: str, network: Network) -> Model:
     with safetensors.safe_open(path, "numpy") as file:
         flat = {key: file.get_tensor(key) for key in file.keys()}
         results = json.loads(file.metadata()["results"])
-    return Model(name, network, flax.traverse_util.unflatten_dict(flat, sep="/"), **results)
+    params = {str(layer.name): {} for layer in network.layers}  # flattening drops empty ones
+    params |= flax.traverse_util.unflatten_dict(flat, sep="/")
+    return Model(name, network, params, **results)

@@ -14,7 +14,7 @@ from jaxadv.storage import cache
 from jaxadv.training.fit import Progress
 from jaxadv.zoo.imported import LogitsOnly, imported, layered
 from jaxadv.zoo.kept import Model, evaluated, trained
-from jaxadv.zoo.recipes import ZOO
+from jaxadv.zoo.registry import ZOO
 
 
 def check_names(names: Iterable[str], info: DatasetInfo) -> None:

@@ -68,3 +68,9 @@ def test_noise_is_independent_between_images_pixels_and_seeds():
 @pytest.mark.parametrize("stddev", [0.0, 0])
 def test_no_noise(stddev):
     np.testing.assert_array_equal(gaussian_noise(IMAGES, stddev, seed=0), IMAGES, strict=True)
+
+
+@pytest.mark.parametrize("labels, classes", [([0, 0], 1), ([0, 3], 3), ([-1, 0], 3)])
+def test_targets_need_another_class(labels, classes):
+    with pytest.raises(ValueError, match=f"labels must be from 0 to {classes - 1}"):
+        wrong_targets(np.array(labels), classes, seed=0)

@@ -11,7 +11,7 @@ from jaxadv.attacks import stored
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
-from jaxadv.attacks.untargeted import all_targets
+from jaxadv.attacks.several_targets import all_targets
 
 SHAPE, CLASSES, COUNT = (4, 4, 1), 3, 20
 OPTIONS = AttackOptions(c_steps=3, max_iterations=20, batch_size=8, smoothing_steps=0)

@@ -7,7 +7,7 @@ from linear_problems import linear, linear_problem
 
 from jaxadv import AttackOptions, Status, all_targets, minimal_adversarial, untargeted
 from jaxadv.attacks import queues
-from jaxadv.attacks import untargeted as several
+from jaxadv.attacks import several_targets as several
 
 
 def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):

@@ -259,3 +259,14 @@ def test_as_tight_as_auto_lirpa(name):
     assert np.mean(larger) < 0.1  # not 0: slopes that suit a ball may suit a larger one better
     if name == "ReLU":
         assert np.all(smaller)
+
+
+@pytest.mark.parametrize(
+    "x, balls, message",
+    [(IMAGES, 1, "balls must be at least 2, got 1"), (3 * IMAGES, 2, r"lie in \[0, 1\], got")],
+)
+def test_crown_refuses_what_it_cannot_bound(x, balls, message):
+    network = mlp(classes=CLASSES, input_shape=SHAPE)
+    affine = certify.affine_layers(network, network.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match=message):
+        certify.crown(affine, x, balls=balls)

@@ -22,7 +22,8 @@ from jaxadv.networks import mlp
 from jaxadv.runs import command
 
 SHAPE, CLASSES = (6, 5, 2), 3
-ATTACK = "--attack.c-steps 3 --attack.smoothing-steps 0 --attack.no-restart --images 12".split()
+ATTACK = "--attack.c-steps 3 --attack.smoothing-steps 0 --attack.no-restart --attack.tol 3e-4"
+ATTACK = [*ATTACK.split(), "--images", "12"]
 COMMANDS = {
     transfer_table: ["--models", "mine:network", "mine:function", *ATTACK],
     cross_training: ["--models", "mine:network", "mine:function", *ATTACK],

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from jaxadv import datasets, stability, zoo
-from jaxadv.networks import Network, alexnet
+from jaxadv.networks import Network, alexnet, layer_bounds
 from jaxadv.reports import paper
 
 COMMAND = stability
@@ -56,26 +56,28 @@ def test_random_alexnet_stands_beside_the_paper(run, monkeypatch):
 
 
 def test_weights_from_a_file(run, monkeypatch, tmp_path):
-    """Small matrices in torchvision's names, whose norms are known: 3, 2, … times an isometry."""
-    arrays, norms = {}, {}
+    """Of the first layers: one tap in a kernel, whose norm it is, in torchvision's layout."""
     expected = jax.eval_shape(alexnet.torchvision_alexnet(7).init, jax.random.key(0))
-    for index, (name, prefix) in enumerate(alexnet.TORCHVISION_LAYERS.items(), start=1):
+    arrays = {}
+    for name, prefix in alexnet.TORCHVISION_LAYERS.items():
         *inner, out = expected[name]["kernel"].shape
-        weight = (
-            np.zeros((out, *inner[::-1]), "float32")
-            if len(inner) > 1
-            else np.zeros((out, *inner), "float32")
-        )
-        weight[(0,) * weight.ndim] = norms[name] = index / 2  # one tap: the norm of its channel
-        arrays |= {f"{prefix}.weight": weight, f"{prefix}.bias": np.zeros(out, "float32")}
+        arrays[f"{prefix}.weight"] = np.zeros((out, *inner[::-1]), "float32")
+        arrays[f"{prefix}.bias"] = np.zeros(out, "float32")
+    arrays["features.0.weight"][5, 2, 7, 3] = 1.5  # out, in, height, width
     safetensors.numpy.save_file(arrays, tmp_path / "x.safetensors")
+    read = []
+
+    def bounds_of_two_layers(network, params):
+        read.append(params)
+        return layer_bounds(Network(network.layers[:2], network.input_shape), params)
+
+    monkeypatch.setattr(stability, "layer_bounds", bounds_of_two_layers)
     [model] = run("--weights", str(tmp_path / "x.safetensors"))["models"]
-    layers = {layer["name"]: layer for layer in model["layers"]}
-    for name, norm in norms.items():
-        assert layers[name]["norm"] == pytest.approx(norm, rel=3e-5)
-        pooled = name in ("conv1", "conv2", "conv5")
-        assert layers[name]["product"] == pytest.approx(norm * (2 if pooled else 1), rel=3e-5)
-    assert layers["standardise"]["product"] == pytest.approx(1 / 0.224, rel=1e-5)
+    standardise, conv1 = model["layers"]
+    assert read[0]["conv1"]["kernel"][7, 3, 2, 5] == 1.5 and len(read[0]["fc3"]["bias"]) == 7
+    assert conv1["norm"] == pytest.approx(1.5, rel=3e-5)
+    assert conv1["product"] == pytest.approx(3, rel=3e-5)  # overlapping pools
+    assert standardise["product"] == pytest.approx(1 / 0.224, rel=1e-5)
 
 
 @pytest.mark.parametrize(

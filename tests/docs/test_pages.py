@@ -61,3 +61,12 @@ def test_the_front_page_is_short():
 def test_citation_has_the_version():
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
     assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1] == jaxadv.__version__
+
+
+def test_figures_of_the_front_page_are_those_of_the_pages():
+    lines = (ROOT / "README.md").read_text("utf-8").replace("**", "").splitlines()
+    pages = [page.read_text("utf-8").replace("**", "") for page in (ROOT / "docs").glob("*.md")]
+    figures = [line for line in lines if line.startswith(("| jaxadv", "| adv-lib", " FC", " AE"))]
+    assert len(figures) > 15
+    for line in figures:  # in pages, a table of two networks may go on
+        assert any(line.rstrip(" |") in page for page in pages), line

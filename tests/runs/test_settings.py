@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import typing
 
 import pytest
 
+from jaxadv.datasets import sources
 from jaxadv.runs import settings
 
 
@@ -21,3 +23,8 @@ def test_check_writable_minds_permissions(tmp_path):
         stack.callback(tmp_path.chmod, 0o700)
         with pytest.raises(OSError, match=r"cannot write into .*: Permission denied"):
             settings.check_writable(tmp_path)
+
+
+def test_the_data_sets_to_choose_from_are_those_there_are():
+    choices = typing.get_args(typing.get_type_hints(settings.Settings)["dataset"])
+    assert set(choices) == set(sources.SOURCES)

@@ -70,7 +70,7 @@ CS = np.resize([0.001, 0.01, 0.1], IMAGES).astype(np.float32)
 def problems(request, mnist):
     """(Objective of (z, x, target, params, c), x, targets, params), on training images."""
     network = mlp(*request.param)
-    schedule = training.Schedule(epochs=20, batch_size=100, learning_rate=0.005)
+    schedule = training.Schedule(epochs=8, batch_size=100, learning_rate=0.005)
     recipe = training.Supervised((1e-4,) * len(network.layers), schedule)
     params = training.train(network, mnist, recipe, jax.random.key(0))
 

@@ -7,7 +7,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from jaxadv import training
+from jaxadv import training, zoo
 from jaxadv.datasets import Dataset
 from jaxadv.networks import autoencoder, autoencoder_classifier, error_rate, mlp
 from jaxadv.training import Schedule, SparseAutoencoder, Supervised
@@ -143,3 +143,9 @@ def test_wrong_number_of_decays(decay):
     recipe = Supervised(decay, SCHEDULE)
     with pytest.raises(ValueError, match=f"per layer: got {len(decay)} for 2 layers"):
         training.train(RECIPES["supervised"][0], make_dataset(), recipe, KEY)
+
+
+def test_an_autoencoder_wants_an_autoencoder_classifier(mnist):
+    network, recipe = mlp(4), zoo.ZOO["AE400-10"].recipe
+    with pytest.raises(ValueError, match=r"an autoencoder_classifier, got layers \['hidden1', "):
+        recipe.train(network, mnist.part(slice(10)), jax.random.key(0))

@@ -9,7 +9,7 @@ import pytest
 
 from jaxadv import networks, spectral, training, zoo
 from jaxadv.datasets import Dataset
-from jaxadv.networks import mlp
+from jaxadv.networks import FullyConnected, Network, Standardise, mlp
 from jaxadv.storage import cache
 from jaxadv.training import Schedule, Supervised
 from jaxadv.zoo import kept
@@ -153,3 +153,14 @@ def test_no_file_of_a_training_that_was_cut_off(tmp_path, splits, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="stop"):
         trained(tmp_path, splits)
     assert weights_files(tmp_path) == []
+
+
+def test_layers_without_parameters_are_read_back(tmp_path, mnist):
+    few = mnist.part(slice(20))
+    layers = (Standardise((0.1,), (0.3,), name="standardise"), FullyConnected(10, name="softmax"))
+    network = Network(layers, (28, 28, 1))
+    recipe = Supervised((0.0, 0.0), Schedule(1, 10, 0.01))
+    splits = {"train": few, "test": few}
+    for _ in range(2):  # trained, then read
+        model = zoo.trained("mine", network, recipe, splits, 0, cache_dir=tmp_path)
+        assert network.logits(model.params, few.images).shape == (20, 10)

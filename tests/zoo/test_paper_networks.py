@@ -39,11 +39,11 @@ def test_networks_have_the_errors_of_the_paper(tmp_path, mnist_splits, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["LeNet-5", "CNN"])
 def test_convolutional_networks_are_good_ones(mnist_splits, name):
-    """On a sixth of the images, where fully connected ones have 5 % errors, and these 3 %."""
+    """On a tenth of the images, where FC100-100-10 has 4.6 % errors, and these 3 %."""
     network, recipe = zoo.ZOO[name]
-    params = train(network, mnist_splits["train"].part(slice(10_000)), recipe, jax.random.key(0))
+    params = train(network, mnist_splits["train"].part(slice(6000)), recipe, jax.random.key(0))
     test = mnist_splits["test"].part(slice(5000, 7500))
-    assert error_rate(network.logits, params, *test) <= 0.035
+    assert error_rate(network.logits, params, *test) <= 0.038
 
 
 def test_the_zoo_has_the_networks_of_the_paper_and_two_cnns():

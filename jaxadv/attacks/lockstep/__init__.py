@@ -1,1 +1,1 @@
-"""The lockstep attack."""
+"""The lockstep attack: read `loop`, `stages`, `search`, `averaging`, then `lane` and `tuning`."""

@@ -1,7 +1,7 @@
 """The lockstep attack: one tick is one gradient of every lane, and no lane waits for another.
 
-What a lane decides, it decides between two gradients (`stages`). A lane that has
-finished takes the next problem of the queue. Everything is pure and runs under one jit.
+What a lane decides, it decides between two gradients (`stages`). A lane that has finished takes the
+next problem of the queue. Everything is pure and runs under one jit.
 """
 
 import functools
@@ -134,12 +134,12 @@ def _refill(queue, count, finished, next_problem, state):
     )
     where = jnp.where(finished, lane.problem, len(queue[0]))
 
-    def written(all, new):
-        return all.at[where].set(new, mode="drop") if all.ndim else new
+    def written(old, new):
+        return old.at[where].set(new, mode="drop") if old.ndim else new
 
-    loaded = _loaded(queue, count, next_problem + jnp.cumsum(finished) - 1)
+    fresh = _loaded(queue, count, next_problem + jnp.cumsum(finished) - 1)
     lane = jax.tree.map(
         lambda new, old: jnp.where(finished.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-        *(loaded, lane),
+        *(fresh, lane),
     )
     return lane, jax.tree.map(written, found, results)

@@ -66,13 +66,13 @@ def received(
     lane, accepted = jax.lax.switch(
         lane.stage,
         [
-            lambda: (_started(options, lane, found), no),
-            lambda: (probed(options, lane, found), no),
-            lambda: (lane, no),
-            lambda: (lane._replace(stage=at_stage(DESCEND), at_point=found), no),
-            lambda: _descended(options, lane, found, s, norm_squared),
-            lambda: (_polished(options, lane, found), no),
-            lambda: (lane, no),
+            lambda: (_started(options, lane, found), no),  # START
+            lambda: (probed(options, lane, found), no),  # PROBE
+            lambda: (lane, no),  # SMOOTH: left to `smoothed`
+            lambda: (lane._replace(stage=at_stage(DESCEND), at_point=found), no),  # REFRESH
+            lambda: _descended(options, lane, found, s, norm_squared),  # DESCEND
+            lambda: (_polished(options, lane, found), no),  # POLISH
+            lambda: (lane, no),  # DONE
         ],
     )
     over = lane.evaluations >= options.max_evaluations

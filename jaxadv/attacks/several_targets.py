@@ -26,9 +26,20 @@ def all_targets(
     *,
     progress: Progress | None = None,
 ) -> AttackResult:
-    """D(x, l) for every class l: as `minimal_adversarial`, with arrays of shape (B, k, …).
+    """Approximates D(x, l) for every class l; see `minimal_adversarial`.
 
-    Where l is the class of x, r = 0. `progress` is told numbers of images.
+    Args:
+      logits_fn: as for `minimal_adversarial`.
+      params: as there.
+      x: (B, …) as there.
+      options: as there.
+      progress: told numbers of images.
+
+    Returns:
+      An `AttackResult` of arrays of shape (B, k, …). Where l is the class of x, r = 0.
+
+    Raises:
+      ValueError: as `minimal_adversarial`.
     """
     x = checks.checked_images(x)
     x, _ = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
