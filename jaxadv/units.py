@@ -28,7 +28,7 @@ class Config(settings.Settings):
     """Settings of the experiment."""
 
     models: settings.Names = ("FC100-100-10", "AE400-10", "LeNet-5")
-    """Networks by name; or your own, as module:function that returns (Network, params)."""
+    """Networks by name, trained if need be; your own, module:function giving (Network, params)."""
     out: Path = Path("results/units")
     layers: Annotated[tuple[str, ...], alias("--layer")] = ()
     """Layers by name, of all networks that have them; by default all but the logits."""
@@ -41,7 +41,7 @@ class Config(settings.Settings):
     top: int = 8
     """Number of images of each."""
     images_file: Path | None = None
-    """Held-out images, in place of the test set: an .npy file, of the data set's shape, with
+    """Held-out images, in place of the test set: an .npy file, (N, height, width[, channels]), with
     floating-point numbers in [0, 1] or uint8. It may be larger than the memory."""
     labels_file: Path | None = None
     """Their labels: an .npy file, (N,), with integers."""

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-import jaxadv.attacks
-import jaxadv.solvers
 from jaxadv.attacks import checks
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
@@ -18,6 +16,8 @@ from jaxadv.attacks.several_targets import all_targets
 from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage import cache
 
+# What results follow from, besides a user's own functions; not imported, as networks are heavy.
+CODE = [Path(__file__).parents[1] / each for each in ("attacks", "networks", "solvers", "storage")]
 CHUNK = 4096  # problems per file: what memory must hold, and an interruption can lose
 
 
@@ -119,7 +119,7 @@ def chunks(count: int, *, each: int = 1) -> list[slice]:
 def _key(params, identity, options, *problems):
     # The batch size changes the speed, not the result.
     settings = dataclasses.replace(options, batch_size=None)
-    code = cache.source_fingerprint(jaxadv.attacks, jaxadv.solvers)
+    code = cache.source_fingerprint(*CODE)
     return cache.fingerprint(params, identity, settings, code, *problems)
 
 

@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 
 from jaxadv.runs import arguments
+from jaxadv.runs.settings import check_writable
 
 
 def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | N
     try:
         config: Any = arguments.parse(config_class, sys.argv[1:] if argv is None else argv)
         use_all_cores()
+        check_writable(config.cache_dir)
         keep_compilations(config.cache_dir / "compilations")
         run(config)
     except (ValueError, OSError) as error:
@@ -49,4 +51,5 @@ def keep_compilations(directory: Path) -> None:
     """
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def source(package: Path) -> str:
     """
     if (package.parent / ".git").exists():
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            _git(package, "ls-files", "--error-unmatch", "__init__.py")  # else another's checkout
             changed = _git(package, "status", "--porcelain", "--", ".")
             return _git(package, "rev-parse", "HEAD") + ("+" if changed else "")
     direct_url = metadata.distribution("jaxadv").read_text("direct_url.json") or "{}"
@@ -74,4 +76,6 @@ def source(package: Path) -> str:
 
 def _git(folder, *arguments):
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    options = {"capture_output": True, "text": True, "check": True, "env": elsewhere}
+    return subprocess.run(command, **options).stdout.strip()

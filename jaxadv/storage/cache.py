@@ -30,8 +30,12 @@ def fingerprint(*values: Any) -> str:
 
 
 def source_fingerprint(*packages: Any) -> str:
-    """Fingerprint of all modules of Python packages: results made by older code are not reused."""
-    roots = [Path(package.__file__).parent for package in packages]
+    """Fingerprint of all modules of packages: results made by older code are not reused.
+
+    Args:
+      *packages: Python packages, or their folders.
+    """
+    roots = [p if isinstance(p, Path) else Path(p.__file__).parent for p in packages]
     return fingerprint(
         [
             {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.py")}

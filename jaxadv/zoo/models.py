@@ -91,7 +91,10 @@ def _network(name: str, info: DatasetInfo) -> Network | LogitsOnly:
             f"{name} takes images of {shape}, expected {info.image_shape}, those of {info.name}"
         )
     image = np.zeros((1, *info.image_shape), "float32")
-    classes = checks.number_of_classes(network.logits, params, image)
+    try:
+        classes = checks.number_of_classes(network.logits, params, image)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     if classes != info.classes:
         raise ValueError(
             f"{name} has {classes} classes, expected {info.classes}, those of {info.name}"

@@ -1,6 +1,9 @@
 """Attacks that are kept, resumed and not done twice."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -137,6 +140,18 @@ def test_other_code_is_not_served_from_the_cache(tmp_path, attacked, monkeypatch
     monkeypatch.setattr(stored.cache, "source_fingerprint", lambda *packages: "other")
     attack(tmp_path)
     assert attacked == [8, 8, 4, 8, 8, 4]
+
+
+def test_the_key_covers_all_code_that_attacks_run_on():
+    """Each module that attacking a network of the zoo loads, but for the data sets."""
+    program = "import jaxadv.attacks.stored, jaxadv.attacks.lbfgsb, jaxadv.networks, sys;"
+    program += "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('jaxadv.')))"
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    outside = [
+        path for path in loaded if not any(Path(path).is_relative_to(f) for f in stored.CODE)
+    ]
+    assert {Path(path).parent.name for path in outside} <= {"datasets", "spectral"}
 
 
 def test_progress_counts_all_images(tmp_path, attacked):

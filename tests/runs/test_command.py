@@ -142,3 +142,25 @@ def test_progress_goes_on_in_a_pipe_without_noise(capsys):
     assert captured.err == ""
     assert "\x1b" not in captured.out
     assert "a result\n" in captured.out
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_compilations_are_kept_where_the_user_wants(tmp_path, own):
+    code = """if True:
+        import sys, jax, pathlib
+        from jaxadv.runs import command
+        command.keep_compilations(pathlib.Path(sys.argv[1]))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.jit(lambda x: x + 1)(1.0)
+    """
+    mine = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")} if own else {}
+    run_python("-c", code, str(tmp_path / "theirs"), check=True, env=os.environ | mine)
+    assert (tmp_path / "mine").exists() == own and (tmp_path / "theirs").exists() != own
+
+
+def test_a_command_keeps_its_compilations(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(command, "keep_compilations", kept.append)
+    assert command.main(lambda config: None, Config, ["--cache-dir", str(tmp_path)]) == 0
+    assert kept == [tmp_path / "compilations"]

@@ -27,6 +27,7 @@ def git(folder, *arguments):
 def test_source_is_the_commit_and_tells_of_changes(tmp_path):
     package = tmp_path / "package"
     package.mkdir()
+    (package / "__init__.py").write_text("")
     (package / "a.py").write_text("1")
     git(tmp_path, "init")
     git(tmp_path, "add", ".")
@@ -37,6 +38,18 @@ def test_source_is_the_commit_and_tells_of_changes(tmp_path):
     assert source(package) == head
     (package / "a.py").write_text("2")
     assert source(package) == f"{head}+"
+
+
+def test_source_is_no_commit_of_a_repository_that_the_package_merely_lies_in(tmp_path, monkeypatch):
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "of another project")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (tmp_path / ".gitignore").write_text("package/")
+    assert source(package) == jaxadv.__version__
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as within hooks
+    assert source(tmp_path / "elsewhere") == jaxadv.__version__
 
 
 def test_source_of_an_installed_package_is_its_commit_or_version(tmp_path, monkeypatch):
