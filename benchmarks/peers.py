@@ -22,7 +22,7 @@ import numpy as np
 import optax
 import scipy.optimize
 
-from jaxadv.networks import Convolution, Network, Params, identity
+from jaxadv.networks import Convolution, Network, Params
 
 BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower
 STUBS = ("torchvision", "visdom")
@@ -89,7 +89,11 @@ def torch_network(network: Network, params: Params):
     """
     import torch
 
-    activations = {identity: None, jax.nn.sigmoid: torch.nn.Sigmoid, jax.nn.relu: torch.nn.ReLU}
+    activations = {
+        jax.nn.identity: None,
+        jax.nn.sigmoid: torch.nn.Sigmoid,
+        jax.nn.relu: torch.nn.ReLU,
+    }
     modules, h = [], np.zeros((1, *network.input_shape), np.float32)
     for index, layer in enumerate(network.layers):
         kernel, bias = (np.asarray(params[layer.name][key]) for key in ("kernel", "bias"))
