@@ -6,7 +6,7 @@ in units of the distance D = ‖r‖ of the nearest adversarial example found, s
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ import scipy.special
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from jaxadv.attacks.types import LogitsFn
+from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.datasets import Dataset
 from jaxadv.measures.nearest import Nearest
 from jaxadv.storage.devices import batches, sharded
@@ -84,7 +84,7 @@ def count_changed(
     *,
     clip: bool = False,
     batch_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Counts the random perturbations after which the class is not the image's, in three regions.
 

@@ -7,13 +7,14 @@ size, of which memory holds a batch at a time.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxadv.attacks.types import Progress
 from jaxadv.networks import Network, Params
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress
@@ -153,7 +154,7 @@ def maximisers(
     count: int,
     *,
     batch_size: int = 200,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Maximisers:
     """Finds the images with the largest <φ(x), v>; of equal ones, the first.
 

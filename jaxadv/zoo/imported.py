@@ -2,12 +2,10 @@
 
 import functools
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
+from jaxadv.attacks.types import LogitsFn
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
 
@@ -15,7 +13,7 @@ from jaxadv.storage import cache
 class LogitsOnly(NamedTuple):
     """A user's own network, whose layers are not known."""
 
-    logits: Callable[[Any, jax.Array], jax.Array]
+    logits: LogitsFn
     source: str  # fingerprint of the file it is in: what was kept for other code is not used
 
 
