@@ -23,7 +23,8 @@ def gradient_seconds(model: zoo.Model, x: np.ndarray, lanes: int | None = None) 
     """
     devices = tuple(jax.local_devices())
     options = AttackOptions(batch_size=lanes)
-    lanes, _ = lanes_and_queue(model.network.logits, model.params, options, x, devices)
+    attack = model.network.logits, model.params, options
+    lanes, _ = lanes_and_queue(*attack, x[:1], devices[0].platform)
     size = lanes * len(devices)
     mesh = jax.make_mesh((len(devices),), ("batch",), (AxisType.Auto,), devices=devices)
     sharding = NamedSharding(mesh, PartitionSpec("batch"))

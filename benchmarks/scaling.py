@@ -80,21 +80,21 @@ def scaling(model: zoo.Model, dataset: Dataset, config: Config) -> list[dict]:
     share = config.share.get(model.name, 1.0)
     counts = sorted({max(1, round(share * count)) for count in config.images})
 
-    def lanes_for(count, lanes=None):
-        """No more than the images need."""
-        arguments = model.network.logits, model.params, AttackOptions(batch_size=lanes)
-        images = dataset.images[:count]
-        return lanes_and_queue(*arguments, images, tuple(jax.local_devices()))[0]
+    arguments = model.network.logits, model.params
+    image, platform = dataset.images[:1], jax.local_devices()[0].platform
 
-    least = counts[0]
-    runs = [(lanes_for(least, lanes), least) for lanes in (None, *config.lanes)]
-    runs = sorted(set(runs)) + [(lanes_for(count), count) for count in counts[1:]]
+    def rounded(lanes):
+        return lanes_and_queue(*arguments, AttackOptions(batch_size=lanes), image, platform)[0]
+
+    default, least = rounded(None), counts[0]
+    runs = [(rounded(lanes), least) for lanes in (None, *config.lanes)]
+    runs = sorted(set(runs)) + [(default, count) for count in counts[1:]]
     rows = []
     with progress_bars() as bars:
         task = bars.add_task(model.name, total=len(runs))
         for lanes, count in runs:
             rows.append(measure(model, dataset.part(slice(count)), lanes, config))
-            rows[-1]["default"] = lanes == lanes_for(count)
+            rows[-1]["default"] = lanes == default
             bars.advance(task)
     return rows
 

@@ -48,7 +48,7 @@ class AttackOptions:
     that success does not depend on rounding."""
     batch_size: int | None = None
     """Images that each device works on side by side, rounded up to a multiple of 8; by default as
-    many as suit its memory."""
+    many as suit it and the network. Another number may change the last bits of matrix products."""
 
     def __post_init__(self):
         for name, choices in (

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,6 +17,8 @@ from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage.devices import padded, sharded
 
 MAX_ROUNDS = 32  # a queue is at most so many times as long as the lanes are many
+QUEUE_SIZE = 2**29  # bytes of its images, at most, unless the lanes are more
+CPU_LANES = 16  # more are no faster, and more of them idle at the end of a queue
 
 
 def attack(
@@ -28,9 +29,13 @@ def attack(
     options: AttackOptions,
     progress: Progress | None,
 ) -> AttackResult:
-    """Gives the problems to all local devices, queue by queue."""
+    """Gives the problems to all local devices, queue by queue.
+
+    Short queues are padded, so that all problems are solved by the same program, whatever others
+    there are, and however many devices.
+    """
     devices = tuple(jax.local_devices())
-    lanes, queue = lanes_and_queue(logits_fn, params, options, x, devices)
+    lanes, queue = lanes_and_queue(logits_fn, params, options, x[:1], devices[0].platform)
     # Lanes are all that the batch size changes: others of as many use the same compilation.
     settings = dataclasses.replace(options, batch_size=None)
     solve = _sharded_solve(logits_fn, settings, lanes, devices)
@@ -64,7 +69,7 @@ def _solve(logits_fn, options, lanes, params, x, target, count):
 
         found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target)
     x_adv = jnp.clip(found.image, 0.0, 1.0)
-    success = found.success & (_predictions(logits_fn, params, x_adv, lanes) == target)
+    success = found.success & (_predictions(logits_fn, params, x_adv, lanes, count[0]) == target)
     distortion = jnp.sqrt(jnp.mean((x_adv - x) ** 2, axis=tuple(range(1, x.ndim))))
     status = jnp.select(
         [success & (distortion == 0), success, ~found.finite],
@@ -77,38 +82,43 @@ def _solve(logits_fn, options, lanes, params, x, target, count):
     return *judged, target, cost
 
 
-def _predictions(logits_fn, params, images, lanes):
-    """The classes of a queue of images, in batches of the lanes' size."""
-    batches = images.reshape(-1, lanes, *images.shape[1:])
-    logits = jax.lax.map(functools.partial(logits_fn, params), batches)
-    return jnp.argmax(logits, axis=-1).reshape(-1)
+def _predictions(logits_fn, params, images, lanes, count):
+    """The classes of the first `count` of a queue of images, in batches of the lanes' size."""
+
+    def batch(index, predicted):
+        part = jax.lax.dynamic_slice_in_dim(images, index * lanes, lanes)
+        classes = jnp.argmax(logits_fn(params, part), axis=-1)
+        return jax.lax.dynamic_update_slice_in_dim(predicted, classes, index * lanes, axis=0)
+
+    nothing = jnp.zeros(len(images), int)
+    return jax.lax.fori_loop(0, (count + lanes - 1) // lanes, batch, nothing)
 
 
 def lanes_and_queue(
     logits_fn: LogitsFn,
     params: Any,
     options: AttackOptions,
-    x: Float[np.ndarray, "B *image"],
-    devices: Sequence[Any],
+    image: Float[np.ndarray, "1 *image"],
+    platform: str,
 ) -> tuple[int, int]:
     """Images that a device works on side by side, and images that it is given at a time.
 
-    A few images take no more lanes than the power of 2 they need. Lanes are multiples of 8, as
-    suits XLA's CPU kernels.
+    They follow from the size of an image and of its activations, and from the kind of device.
+    Matrix products of other numbers of rows may differ in their last bits, but not those of as many
+    rows, whichever row an image is. Lanes are multiples of 8, as suits XLA's CPU kernels.
     """
-    share = math.ceil(len(x) / len(devices))
     lanes = options.batch_size
     if lanes is None:
-        state = x[0].nbytes * (2 * options.history_size + 8)
-        size = state + _activations_size(logits_fn, params, x[:1])
-        if devices[0].platform == "cpu":  # in the cache; and in the end, few lanes run idle
-            lanes = min(64, 2**22 // size, share // 16)
+        state = image.nbytes * (2 * options.history_size + 8)
+        size = state + _activations_size(logits_fn, params, image)
+        if platform == "cpu":  # in the cache
+            lanes = min(CPU_LANES, 2**22 // size)
         else:  # as much work as fits a part of the memory
             lanes = min(4096, 2**32 // size)
-    lanes = 8 * math.ceil(max(1, min(lanes, _power_of_2(share))) / 8)
+    lanes = 8 * math.ceil(max(1, lanes) / 8)
     if options.solver == "lbfgsb":
         return lanes, lanes
-    return lanes, lanes * min(MAX_ROUNDS, _power_of_2(math.ceil(share / lanes)))
+    return lanes, lanes * max(1, min(MAX_ROUNDS, QUEUE_SIZE // (lanes * image.nbytes)))
 
 
 def _activations_size(logits_fn, params, image):
@@ -120,7 +130,3 @@ def _activations_size(logits_fn, params, image):
         return analysis.get("bytes accessed", 0)
 
     return int(max(0, total(2) - total(1)))
-
-
-def _power_of_2(number):
-    return 2 ** math.ceil(math.log2(number))

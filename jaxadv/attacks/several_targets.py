@@ -1,6 +1,7 @@
 """Attacks towards several classes: all of them, or the nearest few, to leave the class of x."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jaxadv.attacks import checks, queues
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
+from jaxadv.storage.devices import padded
 
 PROBLEMS = 2**14  # at a time, at most, where images are repeated for several targets
 PART_SIZE = 2**28  # bytes of their images, at most
@@ -93,9 +95,10 @@ def untargeted(
     likely = min(others, max(classes, LIKELY))
 
     def nearest(part):
-        arrays = x[part], label[part]
+        count = len(x[part])
+        arrays = padded((x[part], label[part]), 8 * 2 ** math.ceil(math.log2(max(1, count / 8))))
         with jax.default_matmul_precision("highest"):
-            return _nearest_classes(logits_fn, params, *arrays, classes, likely)
+            return _nearest_classes(logits_fn, params, *arrays, classes, likely)[:count]
 
     def smallest(results):
         best = np.argmin(np.where(results.success, results.distortion, np.inf), axis=1)

@@ -1,6 +1,5 @@
 """Attacks kept in files, so that they are resumed after an interruption, and not done twice."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def stored_attack(
     """`minimal_adversarial`, kept in files of `CHUNK` images each.
 
     A file is read instead of made again where all is the same that its result depends on: the
-    parameters, the images and targets, the options less the batch size, and the code.
+    parameters, the images and targets, the options, and the code.
 
     Args:
       name: of the network, which begins the names of its files.
@@ -117,10 +116,8 @@ def chunks(count: int, *, each: int = 1) -> list[slice]:
 
 
 def _key(params, identity, options, *problems):
-    # The batch size changes the speed, not the result.
-    settings = dataclasses.replace(options, batch_size=None)
     code = cache.source_fingerprint(*CODE)
-    return cache.fingerprint(params, identity, settings, code, *problems)
+    return cache.fingerprint(params, identity, options, code, *problems)
 
 
 def _path(cache_dir, name, part, key):

@@ -18,17 +18,19 @@ def test_progress_counts_every_image_once(monkeypatch):
     params, x, target = linear_problem(21)
     seen = []
     monkeypatch.setattr(queues, "MAX_ROUNDS", 1)
-    options = AttackOptions(batch_size=8)
-    minimal_adversarial(linear, params, x, target, options, progress=seen.append)
+    monkeypatch.setattr(queues, "CPU_LANES", 8)
+    minimal_adversarial(linear, params, x, target, progress=seen.append)
     assert seen == [16, 5]  # 8 lanes on each of two devices
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_devices_do_not_communicate(solver):
-    params, x, target = linear_problem(16)
-    devices = tuple(jax.local_devices())
-    solve = queues._sharded_solve(linear, AttackOptions(solver=solver), 8, devices)
-    text = solve.lower(params, x, target.astype(np.int32), np.full(2, 8)).compile().as_text()
+    params, x, target = linear_problem(1)
+    devices, options = tuple(jax.local_devices()), AttackOptions(solver=solver)
+    lanes, queue = queues.lanes_and_queue(linear, params, options, x, "cpu")
+    solve = queues._sharded_solve(linear, options, lanes, devices)
+    x, target = np.resize(x, (2 * queue, x.size)), np.resize(np.int32(target), 2 * queue)
+    text = solve.lower(params, x, target, np.full(2, queue)).compile().as_text()
     assert "while" in text
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert collective not in text
@@ -46,8 +48,7 @@ def test_utilisation_is_the_useful_share_of_all_gradients(attacked):
 def test_little_of_the_gradients_of_a_long_queue_is_idle(mnist, mlp_on_mnist):
     network, params = mlp_on_mnist
     target = wrong_targets(mnist.labels[:2000], 10, seed=0)
-    options = AttackOptions(batch_size=24)
-    result = minimal_adversarial(network.logits, params, mnist.images[:2000], target, options)
+    result = minimal_adversarial(network.logits, params, mnist.images[:2000], target)
     assert result.success.all()
     assert result.utilisation >= 0.9
 
@@ -74,20 +75,26 @@ else:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
-def test_lanes_follow_from_the_size_of_the_network_and_the_number_of_images():
+def test_lanes_follow_from_the_size_of_the_network_and_the_device_alone():
     def heavy(params, x):
         wide = jnp.sin(x @ jnp.ones((20, 2**18)))  # 1 MB per image
         return wide @ jnp.ones((2**18, 2))
 
-    devices = tuple(jax.local_devices())[:1]
-    x, params = np.zeros((2000, 20), np.float32), linear_problem(1, 20)[0]
+    params, image = linear_problem(1, 20)[0], np.zeros((1, 20), np.float32)
 
-    def lanes(logits_fn, images, **settings):
-        options = AttackOptions(**settings)
-        return queues.lanes_and_queue(logits_fn, params, options, x[:images], devices)[0]
+    def lanes(logits_fn, platform="cpu", **settings):
+        arguments = logits_fn, params, AttackOptions(**settings), image, platform
+        return queues.lanes_and_queue(*arguments)
 
-    assert lanes(linear, 2000) == 64
-    assert lanes(linear, 500) == 32
-    assert lanes(linear, 1) == 8
-    assert lanes(heavy, 2000) == 8
-    assert lanes(linear, 2000, batch_size=100) == 104
+    assert lanes(linear) == (16, 16 * 32)
+    assert lanes(heavy) == (8, 8 * 32)
+    assert lanes(linear, "gpu") == (4096, 4096 * 32)
+    assert lanes(heavy, "gpu")[0] < 4096
+    assert lanes(linear, batch_size=100) == (104, 104 * 32)
+    assert lanes(linear, solver="lbfgsb") == (16, 16)
+
+
+def test_a_queue_of_large_images_is_short():
+    image = np.zeros((1, 2**20), np.float32)
+    arguments = (lambda params, x: x[:, :2], None, AttackOptions(), image, "cpu")
+    assert queues.lanes_and_queue(*arguments) == (8, 8 * 16)

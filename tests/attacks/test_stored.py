@@ -17,7 +17,7 @@ from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.several_targets import all_targets
 
 SHAPE, CLASSES, COUNT = (4, 4, 1), 3, 20
-OPTIONS = AttackOptions(c_steps=3, max_iterations=20, batch_size=8, smoothing_steps=0)
+OPTIONS = AttackOptions(c_steps=3, max_iterations=20, smoothing_steps=0)
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(COUNT, *SHAPE)).astype("float32")
 LABELS = RNG.integers(0, CLASSES, COUNT).astype("int32")
@@ -113,8 +113,7 @@ def test_attack_is_resumed(tmp_path, attacked, monkeypatch, done):
     "changes, computed",
     [
         ({}, []),
-        ({"options": dataclasses.replace(OPTIONS, batch_size=16)}, []),
-        ({"options": dataclasses.replace(OPTIONS, batch_size=None)}, []),
+        ({"options": dataclasses.replace(OPTIONS, batch_size=16)}, [8, 8, 4]),
         ({"images": IMAGES[:18], "targets": TARGETS[:18]}, [2]),
         ({"options": dataclasses.replace(OPTIONS, tol=0.1)}, [8, 8, 4]),
         ({"options": dataclasses.replace(OPTIONS, penalty="l2")}, [8, 8, 4]),
@@ -204,8 +203,7 @@ def test_all_targets_are_not_attacked_twice(towards_all, monkeypatch):
     monkeypatch.setattr(stored, "CHUNK", 3 * 8 + 2)
     monkeypatch.setattr(stored, "all_targets", lambda *args, **kwargs: pytest.fail("attacked"))
     told = []
-    options = dataclasses.replace(OPTIONS, batch_size=None)
-    assert_same(attack_all(folder, options, progress=told.append), expected)
+    assert_same(attack_all(folder, progress=told.append), expected)
     assert told == [8, 8, 4]
 
 

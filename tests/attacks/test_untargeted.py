@@ -6,7 +6,6 @@ import pytest
 from linear_problems import linear, linear_problem
 
 from jaxadv import AttackOptions, Status, all_targets, minimal_adversarial, untargeted
-from jaxadv.attacks import queues
 from jaxadv.attacks import several_targets as several
 
 
@@ -24,17 +23,15 @@ def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):
         np.testing.assert_array_equal(result.evaluations[:, target], single.evaluations)
 
 
-def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist, monkeypatch):
-    monkeypatch.setattr(queues, "MAX_ROUNDS", 4)  # as long as queues of the other tests
+def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist):
     network, params = mlp_on_mnist
     x, label = mnist.images[:40], mnist.labels[:40]
-    options = AttackOptions(batch_size=8)
-    result = untargeted(network.logits, params, x, label, options)
+    result = untargeted(network.logits, params, x, label)
     assert result.success.all()
     predicted = np.argmax(network.logits(params, result.x_adv), axis=1)
     np.testing.assert_array_equal(predicted, result.target)
     assert (predicted != label).all()
-    every = all_targets(network.logits, params, x, options)
+    every = all_targets(network.logits, params, x)
     is_label = np.arange(10) == label[:, None]
     nearest = np.where(is_label, np.inf, every.distortion).min(axis=1)
     assert (result.distortion >= nearest).all()

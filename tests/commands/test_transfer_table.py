@@ -134,14 +134,6 @@ def test_second_run_trains_and_attacks_nothing(run, figures, monkeypatch, capsys
             np.testing.assert_array_equal(a[key], b[key], strict=True)
 
 
-def test_figures_do_not_depend_on_the_batch_size(run, figures):
-    other = run("--attack.batch-size", "16", out="other", cache="other cache")
-    both = [without_times(run_figures) for run_figures in (other, figures)]
-    for one in both:  # of the models' figures, the utilisation does
-        one["models"] = [{**model, "utilisation": None} for model in one["models"]]
-    assert both[0] == both[1]
-
-
 def test_retrain_trains_again(run, figures):
     [kept] = (run.folder / "cache" / "weights").glob("small-*")
     before = kept.stat().st_mtime_ns

@@ -13,7 +13,7 @@ from jaxadv.networks import mlp
 from jaxadv.zoo import Model
 
 SHAPE, CLASSES, COUNT = (4, 4, 1), 3, 20
-OPTIONS = AttackOptions(c_steps=3, max_iterations=20, batch_size=8)
+OPTIONS = AttackOptions(c_steps=3, max_iterations=20, smoothing_steps=0)
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(COUNT, *SHAPE)).astype("float32")
 LABELS = RNG.integers(0, CLASSES, COUNT).astype("int32")

@@ -66,10 +66,10 @@ IMAGES = 30
 CS = np.resize([0.001, 0.01, 0.1], IMAGES).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=[(), (32,)], ids=["softmax", "mlp"])
-def problems(request, mnist):
+@pytest.fixture(scope="module")
+def problems(mnist):
     """(Objective of (z, x, target, params, c), x, targets, params), on training images."""
-    network = mlp(*request.param)
+    network = mlp(32)
     schedule = training.Schedule(epochs=8, batch_size=100, learning_rate=0.005)
     recipe = training.Supervised((1e-4,) * len(network.layers), schedule)
     params = training.train(network, mnist, recipe, jax.random.key(0))
@@ -126,7 +126,6 @@ def test_objectives_are_those_of_scipy(problems):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("solver_class", [LBFGSB, jaxopt.LBFGSB], ids=["ours", "original"])
-@pytest.mark.parametrize("problems", [(32,)], indirect=True, ids=["mlp"])
 def test_iterates_in_the_box(problems, solver_class):
     objective, images, targets, params = problems
     solver = mnist_solver(solver_class, objective)
