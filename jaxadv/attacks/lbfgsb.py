@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
+from jaxadv.attacks.margins import lead_and_magnitude, least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -62,16 +63,24 @@ def solve(
     solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient)
     box = (jnp.zeros_like(x), jnp.ones_like(x))
 
+    def candidate_at(image, logits):
+        lead, magnitude = lead_and_magnitude(logits, target)
+        success = lead >= least_lead(options.margin, gap, magnitude)
+        return Candidate(image, jnp.sum((image - x) ** 2), success)
+
     def step(state: SearchState) -> SearchState:
         image, solver_state = solver.update(state.image, state.solver, box, state.c)
-        candidate = _candidate(image, solver_state.aux, x, target, options)
+        candidate = candidate_at(image, solver_state.aux)
         best, improved = _smaller(candidate, state.best)
         state = state._replace(
             image=image,
             solver=solver_state,
             best=best,
             best_c=jnp.where(improved, state.c, state.best_c),
-            evaluations=state.evaluations + solver_state.num_grad_eval - state.solver.num_grad_eval,
+            # Those of the line search, and the one below: jit computes it whether the descent is
+            # over or not.
+            evaluations=state.evaluations
+            + (solver_state.num_grad_eval - state.solver.num_grad_eval + 1),
         )
         descent_over = (
             ~(solver_state.error > TOL)
@@ -79,14 +88,11 @@ def solve(
             | (solver_state.iter_num >= options.max_iterations)
         )
         advanced = _advance_c(state, candidate.success, options)
-        advanced = advanced._replace(
-            solver=solver.init_state(advanced.image, box, advanced.c),
-            evaluations=advanced.evaluations + 1,
-        )
+        advanced = advanced._replace(solver=solver.init_state(advanced.image, box, advanced.c))
         return jax.tree.map(lambda a, b: jnp.where(descent_over, a, b), advanced, state)
 
     def unfinished(state):
-        # A step costs as much as its line search, and then the next c may start.
+        # A step costs as much as its line search, and the first gradient of a next c.
         affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
@@ -105,7 +111,7 @@ def solve(
         evaluations=jnp.array(2),
     )
     final = jax.lax.while_loop(unfinished, step, initial)
-    best = _boundary(logits_fn, options, params, x, target, final.best, final.failed)
+    best = _boundary(logits_fn, params, candidate_at, final.best, final.failed)
     return Found(
         image=best.image,
         success=best.success,
@@ -143,23 +149,18 @@ def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFG
     )
 
 
-def _boundary(logits_fn, options, params, x, target, best: Candidate, failed) -> Candidate:
+def _boundary(logits_fn, params, candidate_at, best: Candidate, failed) -> Candidate:
     """Bisects between the best image and one that failed, for a smaller success."""
 
     def halve(_, ends):
         success, failure = ends
         middle = (success.image + failure) / 2
-        candidate = _candidate(middle, logits_fn(params, middle[None])[0], x, target, options)
+        candidate = candidate_at(middle, logits_fn(params, middle[None])[0])
         success, improved = _smaller(candidate, success)
         return success, jnp.where(improved, failure, middle)
 
     nearer, _ = jax.lax.fori_loop(0, HALVINGS, halve, (best, failed))
     return jax.tree.map(lambda a, b: jnp.where(best.success, a, b), nearer, best)
-
-
-def _candidate(image, logits, x, target, options) -> Candidate:
-    success = target_margin(logits, target) >= options.margin
-    return Candidate(image, jnp.sum((image - x) ** 2), success)
 
 
 def penalty(r: Float[jax.Array, "*image"], name: str) -> Float[jax.Array, ""]:
@@ -169,14 +170,6 @@ def penalty(r: Float[jax.Array, "*image"], name: str) -> Float[jax.Array, ""]:
         return norm_squared
     smoothing = L2_SMOOTHING * r.size**0.5
     return jnp.sqrt(norm_squared + smoothing**2) - smoothing
-
-
-def target_margin(
-    logits: Float[jax.Array, " k"], target: Int[jax.Array, ""]
-) -> Float[jax.Array, ""]:
-    """Logit of the target less the largest other one, over the largest magnitude of any logit."""
-    others = jnp.where(jnp.arange(len(logits)) == target, -jnp.inf, logits)
-    return (logits[target] - jnp.max(others)) / jnp.max(jnp.abs(logits))
 
 
 def first_c(

@@ -44,7 +44,8 @@ class AttackOptions:
     max_evaluations: int = 1000
     """Gradients per image and target, at most."""
     margin: float = 1e-5
-    """By how much the target's logit must lead, relative to the largest magnitude of any logit, so
+    """By how much the target's logit must lead, relative to the gap at x between the logits of the
+    current class and the target; at least by some units in the last place of the larger one, so
     that success does not depend on rounding."""
     batch_size: int | None = None
     """Images that each device works on side by side, rounded up to a multiple of 8; by default as

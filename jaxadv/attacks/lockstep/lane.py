@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
+from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 
 _Tree = TypeVar("_Tree")
@@ -27,7 +28,7 @@ class Evaluation(NamedTuple):
     loss: jax.Array
     gradient: jax.Array
     margin: jax.Array  # logit of the target less the largest other
-    magnitude: jax.Array  # largest |logit|
+    magnitude: jax.Array  # |logit| of the target or of the largest other, whichever is larger
     miss: jax.Array  # 1 − softmax(logits/T) of the target: ½ on a boundary of two classes
 
 
@@ -38,6 +39,7 @@ class Lane(NamedTuple):
     stage: jax.Array
     x: jax.Array
     target: jax.Array
+    gap: jax.Array  # lead of the largest other class over the target at x, 0 before it is known
     linear_norm_squared: jax.Array  # ‖r‖² to the boundary, were the logits linear
     final_temperature: jax.Array
     temperature: jax.Array
@@ -73,6 +75,7 @@ def loaded(
         stage=jnp.where(problem < count, START, DONE),
         x=x,
         target=target,
+        gap=zero,
         linear_norm_squared=one,
         final_temperature=one,
         temperature=jnp.finfo(x.dtype).tiny ** 0.5 * one,
@@ -132,9 +135,9 @@ def affordable_smoothing(options: AttackOptions, lane: Lane) -> Int[jax.Array, "
     return jnp.clip(left, 0, options.smoothing_steps)
 
 
-def succeeds(options: AttackOptions, found: Evaluation) -> Bool[jax.Array, ""]:
+def succeeds(options: AttackOptions, lane: Lane, found: Evaluation) -> Bool[jax.Array, ""]:
     """Whether the target's logit leads by the margin asked for."""
-    return found.margin >= options.margin * found.magnitude
+    return found.margin >= least_lead(options.margin, lane.gap, found.magnitude)
 
 
 def penalty_and_weight(

@@ -23,6 +23,7 @@ from jaxadv.attacks.lockstep.lane import (
     loaded,
 )
 from jaxadv.attacks.lockstep.stages import aimed, received
+from jaxadv.attacks.margins import lead_and_magnitude
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -93,13 +94,14 @@ def _evaluate(logits_fn, params, shape, points, target, temperature, stage) -> E
 
     def total_loss(points):
         logits = logits_fn(params, points.reshape(-1, *shape)).astype(points.dtype)
+        margin, magnitude = lead_and_magnitude(logits, target)
         at_target = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
         is_target = jnp.arange(logits.shape[1]) == target[:, None]
         others = jnp.where(is_target, -jnp.inf, logits)
         rivals = jnp.where(descending[:, None], logits, others) - at_target[:, None]
-        loss = temperature * jax.nn.logsumexp(rivals / temperature[:, None], axis=1)
-        margin = at_target - jnp.max(others, axis=1)
-        magnitude = jnp.max(jnp.abs(logits), axis=1)
+        # A product: XLA makes one of a quotient or not, depending on the number of devices.
+        scaled = rivals * (1 / temperature)[:, None]
+        loss = temperature * jax.nn.logsumexp(scaled, axis=1)
         return loss.sum(), (loss, margin, magnitude, -jnp.expm1(-loss / temperature))
 
     gradient, (loss, margin, magnitude, miss) = jax.grad(total_loss, has_aux=True)(points)

@@ -19,6 +19,7 @@ from jaxadv.attacks.lockstep.lane import (
     smoothly,
     succeeds,
 )
+from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 
 
@@ -69,7 +70,7 @@ def _next_c(options, lane):
     At a minimiser the loss's gradient is `miss` times the gap's: so near the boundary, where `miss`
     should be ½, it is c/(2 miss) that would be stationary there.
     """
-    success = succeeds(options, lane.at_point)
+    success = succeeds(options, lane, lane.at_point)
     succeeded_c = jnp.where(success, jnp.maximum(lane.c, lane.succeeded_c), lane.succeeded_c)
     failed_c = jnp.where(success, lane.failed_c, jnp.minimum(lane.c, lane.failed_c))
     sharp = options.temperature is not None
@@ -110,7 +111,7 @@ def on_ray(
     `share` is what part of the gap's gradient the gradient is.
     """
     growth = -jnp.vdot(seen.gradient, lane.point - lane.x) / share
-    missing = 2 * options.margin * seen.magnitude - seen.margin
+    missing = 2 * least_lead(options.margin, lane.gap, seen.magnitude) - seen.margin
     change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)
     longest = tuning.LONGEST_ON_RAY
     return lane._replace(step=lane.step + jnp.clip(change, -longest, longest))

@@ -37,6 +37,7 @@ from jaxadv.attacks.lockstep.lane import (
     succeeds,
 )
 from jaxadv.attacks.lockstep.search import minimised, on_ray
+from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.solvers.pairs import Pairs, projected_direction
 
@@ -53,7 +54,7 @@ def received(
     s, y = lane.trial - lane.point, found.gradient - lane.at_point.gradient
     r = lane.trial - lane.x
     norm_squared = jnp.vdot(r, r)
-    success = succeeds(options, found) | ((lane.stage == START) & (found.margin > 0))
+    success = succeeds(options, lane, found) | ((lane.stage == START) & (found.margin > 0))
     better = success & (norm_squared < lane.best_norm_squared)
     lane = lane._replace(
         best=jnp.where(better, lane.trial, lane.best),
@@ -85,8 +86,8 @@ def _started(options, lane, found):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
     """
-    least = options.margin * found.magnitude + jnp.finfo(found.loss.dtype).tiny ** 0.5
-    gap = jnp.maximum(-found.margin, least)  # classes may tie at x
+    rounding = least_lead(0.0, lane.gap, found.magnitude)
+    gap = jnp.maximum(-found.margin, rounding + jnp.finfo(rounding.dtype).tiny ** 0.5)  # for ties
     gradient_squared = jnp.vdot(found.gradient, found.gradient)
     linear_norm_squared = gap**2 / gradient_squared
     c = gradient_squared / (4 * gap)
@@ -97,6 +98,7 @@ def _started(options, lane, found):
     sharp = options.temperature is not None
     final = options.temperature * gap if sharp else jnp.ones_like(gap)
     lane = lane._replace(
+        gap=gap,
         fine=jnp.array(not sharp),
         c=jnp.where(usable, c, 1.0),
         final_temperature=final,

@@ -1,0 +1,31 @@
+"""By how much the target's logit leads, and by how much it must, for an image to be a success."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+ROUNDING = 4  # units in the last place by which logits may differ from one computation to another
+
+
+def lead_and_magnitude(
+    logits: Float[jax.Array, "*lanes k"], target: Int[jax.Array, "*lanes"]
+) -> tuple[Float[jax.Array, "*lanes"], Float[jax.Array, "*lanes"]]:
+    """The target's logit less the largest other one, and the larger magnitude of these two.
+
+    Other logits are not looked at: classes that are masked, by -1e9 or -∞, count for nothing.
+    """
+    at_target = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    is_target = jnp.arange(logits.shape[-1]) == target[..., None]
+    largest = jnp.max(jnp.where(is_target, -jnp.inf, logits), axis=-1)
+    return at_target - largest, jnp.maximum(jnp.abs(at_target), jnp.abs(largest))
+
+
+def least_lead(
+    margin: float, gap: Float[jax.Array, "*lanes"], magnitude: Float[jax.Array, "*lanes"]
+) -> Float[jax.Array, "*lanes"]:
+    """The lead that makes a success: `margin` of the gap at x, and no less than rounding hides.
+
+    The gap, by which the current class leads the target at x, is the same whatever is added to all
+    logits, and scales as they do.
+    """
+    return jnp.maximum(margin * gap, ROUNDING * jnp.finfo(magnitude.dtype).eps * magnitude)

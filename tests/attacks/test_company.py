@@ -1,0 +1,75 @@
+"""An image and a target give the same bits in any company, order, split and number of devices."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv import AttackOptions, minimal_adversarial
+from jaxadv.attacks import queues
+from jaxadv.networks import FullyConnected, Network
+
+# Without the averaging, which adds nothing here but time to compile.
+OPTIONS = AttackOptions(smoothing_steps=0, max_evaluations=60)
+NETWORKS = {
+    "sigmoid 100": (jax.nn.sigmoid, 100),
+    "ReLU 200": (jax.nn.relu, 200),
+    "ReLU 1000": (jax.nn.relu, 1000),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def problems(request):
+    """(logits_fn, params, images, targets), of random weights."""
+    activation, width = NETWORKS[request.param]
+    hidden = FullyConnected(width, activation, name="hidden")
+    network = Network((hidden, FullyConnected(10, name="softmax")), (28, 28, 1))
+    params = jax.tree.map(np.asarray, network.init(jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(300, *network.input_shape)).astype(np.float32)
+    return network.logits, params, x, rng.integers(0, 10, 300)
+
+
+def assert_same(found, expected, chosen=slice(None)):
+    for name, values in found._asdict().items():
+        if name != "cost":  # which has a share of the lanes that ran idle
+            np.testing.assert_array_equal(values, getattr(expected, name)[chosen], err_msg=name)
+
+
+def test_same_bits(problems, monkeypatch):
+    logits_fn, params, x, target = problems
+    monkeypatch.setattr(queues, "MAX_ROUNDS", 8)  # more problems than two devices' queues hold
+
+    def attack(chosen):
+        return minimal_adversarial(logits_fn, params, x[chosen], target[chosen], OPTIONS)
+
+    expected = attack(slice(None))
+    assert expected.success.mean() > 0.9
+    order = np.random.default_rng(1).permutation(300)
+    for chosen in (slice(20), slice(7, 8), order[:150], slice(150, None)):
+        assert_same(attack(chosen), expected, chosen)
+    one = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: one)
+    assert_same(attack(slice(140)), expected, slice(140))
+
+
+def test_same_bits_on_three_devices(tmp_path):
+    program = """
+import sys, jax, numpy as np
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+from jaxadv import AttackOptions, minimal_adversarial
+rng = np.random.default_rng(0)
+params = rng.normal(size=(100, 50)).astype("float32"), rng.normal(size=(50, 10)).astype("float32")
+def logits(params, x): return jax.nn.relu(x @ params[0]) @ params[1]
+x, target = rng.uniform(size=(40, 100)).astype("float32"), rng.integers(0, 10, 40)
+options = AttackOptions(smoothing_steps=0, max_evaluations=60)
+np.save(sys.argv[2], minimal_adversarial(logits, params, x, target, options).x_adv)
+"""
+    found = []
+    for devices in "13":
+        path = tmp_path / f"{devices}.npy"
+        subprocess.run([sys.executable, "-c", program, devices, path], check=True, timeout=120)
+        found.append(np.load(path))
+    np.testing.assert_array_equal(*found)

@@ -1,0 +1,78 @@
+"""Success does not depend on what is added to all logits, nor on classes that are masked."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_problems import SOLVERS, linear, linear_problem
+
+from jaxadv import AttackOptions, Status, minimal_adversarial
+from jaxadv.attacks import lbfgsb
+from jaxadv.attacks.margins import ROUNDING, lead_and_magnitude, least_lead
+
+
+def with_a_third_class(problem, x):
+    """The linear classifier, an offset added to its logits, and a class of a constant logit."""
+    params, offset, masked = problem
+    logits = linear(params, x) + offset
+    return jnp.concatenate([logits, jnp.full((len(x), 1), masked)], axis=1)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_masks_and_offsets_change_nothing(solver):
+    params, x, target = linear_problem(12)
+    options = AttackOptions(solver=solver)
+
+    def attack(offset=0.0, masked=-100.0):
+        problem = params, np.float32(offset), np.float32(masked)
+        return minimal_adversarial(with_a_third_class, problem, x, target, options)
+
+    expected = attack()
+    assert expected.success.all()
+    for masked in (-1e6, -1e9, -np.inf):
+        found = attack(masked=masked)
+        np.testing.assert_array_equal(found.x_adv, expected.x_adv)
+        np.testing.assert_array_equal(found.status, expected.status)
+    found = attack(offset=1e4)  # whose unit in the last place is 1 % of some gaps
+    assert found.success.all()
+    np.testing.assert_allclose(found.distortion, expected.distortion, rtol=0.05)
+
+
+def test_a_masked_target_is_not_reached():
+    params, x, _ = linear_problem(3)
+    problem = params, np.float32(0), np.float32(-np.inf)
+    result = minimal_adversarial(with_a_third_class, problem, x, np.full(3, 2))
+    assert not result.success.any()
+    assert (result.status == Status.NOT_FINITE).all()
+
+
+def test_lead_in_numpy():
+    logits = jnp.array([[3, 1, 2.5, -jnp.inf], [-7, -8, -9, -1e9]])
+    lead, magnitude = lead_and_magnitude(logits, jnp.array([2, 0]))
+    np.testing.assert_array_equal(lead, [-0.5, 1])
+    np.testing.assert_array_equal(magnitude, [3, 8])
+
+
+def test_least_lead_is_no_less_than_rounding_hides():
+    eps = np.finfo(np.float32).eps
+    least = least_lead(1e-5, jnp.array([10.0, 0.0]), jnp.array([20.0, 1e4]))
+    np.testing.assert_allclose(least, [1e-4, ROUNDING * eps * 1e4], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_lbfgsb_counts_the_gradients_that_are_computed():
+    computed = []
+
+    def counted(params, x):
+        jax.debug.callback(lambda: computed.append(1))
+        return linear(params, x)
+
+    params, x, target = linear_problem(1)
+    options = AttackOptions(solver="lbfgsb", c_steps=3)
+    solve = jax.jit(functools.partial(lbfgsb.solve, counted, options))
+    found = solve(params, x[0], target[0])
+    jax.effects_barrier()
+    assert found.success
+    assert found.evaluations == len(computed)
