@@ -1,9 +1,11 @@
 """Attacks kept in files, so that they are resumed after an interruption, and not done twice."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -14,9 +16,11 @@ from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.several_targets import all_targets
 from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage import cache
+from jaxadv.storage.devices import batches
 
 # What results follow from, besides a user's own functions; not imported, as networks are heavy.
 CODE = [Path(__file__).parents[1] / each for each in ("attacks", "networks", "solvers", "storage")]
+SAME = 1e-3  # of the logits' standard deviation, by how much they may differ between machines
 CHUNK = 4096  # problems per file: what memory must hold, and an interruption can lose
 
 
@@ -34,7 +38,9 @@ def stored_attack(
     """`minimal_adversarial`, kept in files of `CHUNK` images each.
 
     A file is read instead of made again where all is the same that its result depends on: the
-    parameters, the images and targets, the options, and the code.
+    parameters, the images and targets, the options, and the code. As `logits_fn` may depend on more
+    than `identity` tells, the logits of the examples are kept, too, and compared with those that it
+    has now: where they differ, the attack is made anew, with a warning.
 
     Args:
       name: of the network, which begins the names of its files.
@@ -60,7 +66,8 @@ def stored_attack(
             return minimal_adversarial(logits_fn, params, x, target, options, progress=progress)
 
         key = _key(params, identity, options, x, target)
-        yield _stored(_path(cache_dir, name, part, key), attack, len(x), progress)
+        path = _path(cache_dir, name, part, key)
+        yield path, _stored(path, attack, (logits_fn, params), len(x), progress)
 
 
 def stored_all_targets(
@@ -100,7 +107,7 @@ def stored_all_targets(
             return all_targets(logits_fn, params, x, options, progress=progress)
 
         path = _path(cache_dir, name, part, _key(params, identity, options, x, "all targets"))
-        results.append(_stored(path, attack, len(x), progress)[1])
+        results.append(_stored(path, attack, (logits_fn, params), len(x), progress))
     return concatenated(results)
 
 
@@ -126,11 +133,45 @@ def _path(cache_dir, name, part, key):
 
 
 def _stored(
-    path: Path, attack: Callable[[], AttackResult], count: int, progress: Progress | None
-) -> tuple[Path, AttackResult]:
-    """The result of an attack on so many images, from its file if that is there."""
+    path: Path,
+    attack: Callable[[], AttackResult],
+    model: tuple[LogitsFn, Any],
+    count: int,
+    progress: Progress | None,
+) -> AttackResult:
+    """The result of an attack on so many images, from its file if it is there and of this model."""
+
+    def made():
+        result = attack()
+        return result._asdict() | {"logits": _logits(*model, result.x_adv, result.success)}
+
     found = path.exists()
-    result = AttackResult(**cache.stored(path, lambda: attack()._asdict()))
+    arrays = cache.stored(path, made)
+    if found and not _belongs(arrays, model):
+        warnings.warn(f"{path} is of a model with other logits: it is made anew", stacklevel=3)
+        path.unlink()
+        found, arrays = False, cache.stored(path, made)
     if progress and found:
         progress(count)
-    return path, result
+    return AttackResult(**{name: arrays[name] for name in AttackResult._fields})
+
+
+def _logits(logits_fn: LogitsFn, params: Any, x_adv: np.ndarray, success: np.ndarray):
+    """Logits of all adversarial images, (…, k) for (…, *image) ones."""
+    flat = x_adv.reshape(-1, *x_adv.shape[success.ndim :])
+    apply = jax.jit(logits_fn)
+    with jax.default_matmul_precision("highest"):
+        parts = [np.asarray(apply(params, x))[:count] for count, x in batches(flat, 256)]
+    logits = np.concatenate(parts).astype(np.float32)
+    return logits.reshape(*success.shape, -1)
+
+
+def _belongs(arrays: dict[str, np.ndarray], model: tuple[LogitsFn, Any]) -> bool:
+    """Whether the model has the logits that are kept, and the successes are successes on it."""
+    kept, success = arrays["logits"], arrays["success"]
+    now = _logits(*model, arrays["x_adv"], success)
+    if now.shape != kept.shape or (now.argmax(-1) != arrays["target"])[success].any():
+        return False
+    finite = kept[np.isfinite(kept)]
+    tolerance = SAME * finite.std() if len(finite) else 0
+    return bool(np.allclose(now, kept, rtol=0, atol=tolerance, equal_nan=True))

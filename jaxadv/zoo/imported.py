@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,18 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
             raise ValueError(f"cannot import model {name!r}: {module_name} is in no file")
         network = LogitsOnly(network, cache.fingerprint(Path(file).read_bytes()))
     return network, params
+
+
+def layers_source(network: Network | LogitsOnly) -> str:
+    """Fingerprint of the files in which the layers, and functions they hold, are written."""
+    parts = [
+        part
+        for layer in getattr(network, "layers", ())
+        for part in (type(layer), *vars(layer).values())
+        if inspect.isclass(part) or inspect.isfunction(part)
+    ]
+    paths = {Path(inspect.getfile(part)) for part in parts}
+    return cache.fingerprint([path.read_bytes() for path in sorted(paths) if path.exists()])
 
 
 def layered(name: str, network: Network | LogitsOnly) -> Network:

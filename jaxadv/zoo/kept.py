@@ -19,7 +19,7 @@ from jaxadv.networks.network import Network
 from jaxadv.storage import cache
 from jaxadv.training.fit import Progress
 from jaxadv.training.recipes import Recipe
-from jaxadv.zoo.imported import LogitsOnly, layered
+from jaxadv.zoo.imported import LogitsOnly, layered, layers_source
 
 
 class Model(NamedTuple):
@@ -30,6 +30,7 @@ class Model(NamedTuple):
     params: Any  # a dict, unless they are a user's own
     train_error: float
     test_error: float
+    source: str = ""  # fingerprint of the layers' code, as it was when the model was loaded
 
     @property
     def layered(self) -> Network:
@@ -43,7 +44,7 @@ class Model(NamedTuple):
     @property
     def identity(self) -> tuple[Any, str]:
         """What the logits follow from: fingerprints of this name what is kept for the model."""
-        return self.params, repr(self.network)
+        return self.params, repr(self.network) + self.source
 
 
 def evaluated(
@@ -51,7 +52,7 @@ def evaluated(
 ) -> Model:
     """A network with its errors on the splits "train" and "test"."""
     rates = (error_rate(network.logits, params, *splits[split]) for split in ("train", "test"))
-    return Model(name, network, params, *rates)
+    return Model(name, network, params, *rates, layers_source(network))
 
 
 def trained(
@@ -114,4 +115,4 @@ def _read(path: Path, name: str, network: Network) -> Model:
         results = json.loads(file.metadata()["results"])
     params = {str(layer.name): {} for layer in network.layers}  # flattening drops empty ones
     params |= flax.traverse_util.unflatten_dict(flat, sep="/")
-    return Model(name, network, params, **results)
+    return Model(name, network, params, **results, source=layers_source(network))

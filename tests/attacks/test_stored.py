@@ -46,8 +46,12 @@ def sigmoid_params():
 
 
 SIGMOID = Network("sigmoid", sigmoid_logits, sigmoid_params(), "sigmoid_logits")
-# Of this one, only the instant attack below takes notice.
-LINEAR = Network("linear", lambda params, x: x, {"bias": np.float32([0.5, 0.25])}, "linear")
+LINEAR = Network(
+    "linear",
+    lambda params, x: x.reshape(len(x), -1)[:, :3] + params["bias"],
+    {"bias": np.float32([0.5, 0.25, 0])},
+    "linear",
+)
 
 
 def instant_attack(logits_fn, params, x, target, options, progress):
@@ -56,7 +60,8 @@ def instant_attack(logits_fn, params, x, target, options, progress):
     if progress:
         progress(len(x))
     zeros = np.zeros((3, len(x)), "float32")
-    return AttackResult(moved, target > 0, *zeros, np.int8(target), target, zeros[0])
+    success = np.argmax(logits_fn(params, moved), axis=1) == target
+    return AttackResult(moved, success, *zeros, np.int8(target), target, zeros[0])
 
 
 @pytest.fixture
@@ -118,7 +123,7 @@ def test_attack_is_resumed(tmp_path, attacked, monkeypatch, done):
         ({"options": dataclasses.replace(OPTIONS, tol=0.1)}, [8, 8, 4]),
         ({"options": dataclasses.replace(OPTIONS, penalty="l2")}, [8, 8, 4]),
         (
-            {"network": LINEAR._replace(params={"bias": np.ones(2, np.float32)})},
+            {"network": LINEAR._replace(params={"bias": np.ones(3, np.float32)})},
             [8, 8, 4],
         ),
         ({"network": LINEAR._replace(identity="other")}, [8, 8, 4]),
@@ -139,6 +144,23 @@ def test_other_code_is_not_served_from_the_cache(tmp_path, attacked, monkeypatch
     monkeypatch.setattr(stored.cache, "source_fingerprint", lambda *packages: "other")
     attack(tmp_path)
     assert attacked == [8, 8, 4, 8, 8, 4]
+
+
+def test_examples_of_a_model_that_has_changed_are_made_anew(tmp_path, attacked):
+    """What a function depends on, besides its arguments, no key can tell."""
+    bias = np.float32([0, 0, 0])
+    network = LINEAR._replace(logits_fn=lambda params, x: LINEAR.logits_fn(params, x) + bias)
+    first = attack(tmp_path, network)
+    attack(tmp_path, network)
+    assert attacked == [8, 8, 4]
+    bias[:] = 0, 9, 0  # loaded anew, say
+    network = LINEAR._replace(logits_fn=lambda params, x: LINEAR.logits_fn(params, x) + bias)
+    with pytest.warns(UserWarning, match="linear-.*npz is of a model with other logits"):
+        second = attack(tmp_path, network)
+    assert attacked == [8, 8, 4] * 2
+    assert (first.success != second.success).any()
+    assert_same(attack(tmp_path, network), second)
+    assert attacked == [8, 8, 4] * 2
 
 
 def test_the_key_covers_all_code_that_attacks_run_on():

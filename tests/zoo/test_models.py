@@ -19,7 +19,7 @@ SMALL = DatasetInfo("small", (6, 5, 2), 3, {"train": 60, "test": 20})
 OWN_MODELS = """
 import jax
 import numpy as np
-from jaxadv.networks import mlp
+from jaxadv.networks import FullyConnected, Network, mlp
 
 def first_pixels(classes):
     return lambda params, x: x.reshape(len(x), -1)[:, :classes] * params
@@ -32,6 +32,11 @@ def small():
 
 def small_network():
     network = mlp(4, classes=3, input_shape=(6, 5, 2))
+    return network, network.init(jax.random.key(0))
+
+def own_function():
+    layer = FullyConnected(3, lambda x: x + 0, name="softmax")
+    network = Network((layer,), (6, 5, 2))
     return network, network.init(jax.random.key(0))
 
 def network():
@@ -151,12 +156,14 @@ def test_own_network_has_its_layers(tmp_path, own_models):
     assert zoo.with_layers("own_models:small_network", SMALL).input_shape == (6, 5, 2)
 
 
-def test_own_code_that_changed_is_another_network(tmp_path, own_models):
-    first = loads("own_models:small", SMALL, tmp_path)
-    own_models.write_text(OWN_MODELS + "# changed\n")
+@pytest.mark.parametrize("name", ["small", "own_function"])
+def test_own_code_that_changed_is_another_network(tmp_path, own_models, name):
+    """Of a network, the code of its layers and of the functions they hold."""
+    first = loads(f"own_models:{name}", SMALL, tmp_path)
+    own_models.write_text(OWN_MODELS.replace("x + 0", "x + 1") + "# changed\n")
     imported.cache_clear()
     sys.modules.pop("own_models")
-    second = loads("own_models:small", SMALL, tmp_path)
+    second = loads(f"own_models:{name}", SMALL, tmp_path)
     prints = [cache.fingerprint(model.identity) for model in (first, second, second)]
     assert prints[0] != prints[1] == prints[2]
 
