@@ -51,8 +51,10 @@ def evaluated(
     name: str, network: Network | LogitsOnly, params: Any, splits: dict[str, Dataset]
 ) -> Model:
     """A network with its errors on the splits "train" and "test"."""
-    rates = (error_rate(network.logits, params, *splits[split]) for split in ("train", "test"))
-    return Model(name, network, params, *rates, layers_source(network))
+    train, test = (
+        error_rate(network.logits, params, *splits[split]) for split in ("train", "test")
+    )
+    return Model(name, network, params, train, test, layers_source(network))
 
 
 def trained(

@@ -69,7 +69,8 @@ def test_weights_are_used_again(tmp_path, splits, trainings):
 
 def test_errors_are_those_of_the_splits(tmp_path, splits):
     model = trained(tmp_path, splits)
-    for error, (images, labels) in zip(model[-2:], splits.values(), strict=True):
+    errors = model.train_error, model.test_error
+    for error, (images, labels) in zip(errors, splits.values(), strict=True):
         h = images.reshape(len(images), -1) @ model.params["hidden1"]["kernel"]
         h = 1 / (1 + np.exp(-h - model.params["hidden1"]["bias"]))
         logits = h @ model.params["softmax"]["kernel"] + model.params["softmax"]["bias"]
