@@ -5,7 +5,9 @@ and nothing else.
 """
 
 import collections
+import io
 import math
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -26,26 +28,31 @@ STORAGES = {
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 LEGACY_PROTOCOL = 1001
+MOST_AXES = 64  # NumPy's
+LONGEST = 2**24  # bytes of pickles, which become some hundred times as many of objects
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """Reads a .safetensors file, or the state dict that torch.save wrote into a .pth file.
 
+    Args:
+      path: of the file; memory holds about as much as the file.
+
     Raises:
       ValueError: the file is neither, or holds anything but named arrays.
       OSError: the file cannot be read.
     """
-    if path.suffix == ".safetensors":
+    with _Reader(path.open("rb", buffering=0)) as file:
+        if path.suffix == ".safetensors":
+            kind, reader = "safetensors file", lambda _: safetensors.numpy.load_file(path)
+        else:
+            kind = "file of torch tensors"
+            reader = _read_zip if zipfile.is_zipfile(file) else _read_legacy
+        file.seek(0)
         try:
-            return safetensors.numpy.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file: {error}") from error
-    reader = _read_zip if zipfile.is_zipfile(path) else _read_legacy
-    broken = (EOFError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile)
-    try:
-        state = reader(path)
-    except (pickle.UnpicklingError, *broken) as error:
-        raise ValueError(f"{path} is not a file of torch tensors: {error}") from error
+            state = reader(file)
+        except Exception as error:  # a broken file raises any
+            raise ValueError(f"{path} is not a {kind}: {error}") from error
     named = isinstance(state, dict) and all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items()
     )
@@ -54,85 +61,134 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return dict(state)
 
 
+class _Reader(io.BufferedReader):
+    """Makes no room for more than the file has, whatever length it is asked for."""
+
+    @property
+    def length(self):
+        return os.fstat(self.fileno()).st_size
+
+    def read(self, size=-1, /):
+        left = max(0, self.length - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 class _StorageType(NamedTuple):
     dtype: Any
 
 
 class _Unpickler(RestrictedUnpickler):
-    """Admits tensors; `storage` maps a dtype, a key and a number of elements to flat arrays."""
+    """Admits tensors; `new_storage` maps a dtype, a key and a number of elements to flat arrays."""
 
-    def __init__(self, file: Any, storage: Callable[[np.dtype, str, int], np.ndarray]):
+    def __init__(self, file: Any, new_storage: Callable[[np.dtype, str, int], np.ndarray]):
         types = {("torch", name): _StorageType(np.dtype(kind)) for name, kind in STORAGES.items()}
         admitted = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("collections", "OrderedDict"): _ordered_dict,
             ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         }
         super().__init__(file, types | admitted, encoding="utf-8")
-        self.storage = storage
+        self.new_storage = new_storage
+        self.storages = {}
 
     def persistent_load(self, identifier):
         kind, storage_type, key, _, count, *_ = identifier
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
-            raise pickle.UnpicklingError(f"{kind!r} is not admitted")
-        return self.storage(storage_type.dtype, key, count)
+        known = isinstance(storage_type, _StorageType) and type(key) is str and type(count) is int
+        if kind != "storage" or not known:
+            raise pickle.UnpicklingError("a reference to what is no storage is not admitted")
+        if key not in self.storages:
+            self.storages[key] = self.new_storage(storage_type.dtype, key, count)
+        storage = self.storages[key]
+        _check_length(key, len(storage), count)
+        if storage.dtype != storage_type.dtype:
+            raise pickle.UnpicklingError(f"storage {key} is of two types")
+        return storage
+
+
+def _ordered_dict(pairs=None):
+    """Empties the list it is given, lest a short pickle have a long one copied many times."""
+    found = collections.OrderedDict()
+    if pairs is not None:
+        if not all(type(name) is str for name, _ in pairs):
+            raise pickle.UnpicklingError("names of tensors must be strings")
+        found.update(pairs)
+        pairs.clear()
+    return found
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
-    """A view of a storage, with strides in elements."""
-    if len(size) != len(stride) or min((offset, *size, *stride), default=0) < 0:
-        raise pickle.UnpicklingError(f"bad tensor: offset {offset}, size {size}, stride {stride}")
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) and last >= len(storage):
+    """A view of a storage, with strides in elements, that has no element twice."""
+    axes = len(size) == len(stride) <= MOST_AXES
+    if not axes or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+        raise pickle.UnpicklingError("bad tensor: its offset, size or stride")
+    last = 0
+    for step, n in sorted((step, n) for n, step in zip(size, stride, strict=True) if n > 1):
+        if step <= last:
+            raise pickle.UnpicklingError(f"bad tensor: elements of stride {stride} overlap")
+        last += (n - 1) * step
+    if math.prod(size) and offset + last >= len(storage):
         raise pickle.UnpicklingError(f"a tensor of size {size} exceeds its storage")
     strides = [step * storage.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
 
 
-def _read_zip(path):
+def _read_zip(file):
     """The format since torch 1.6: <name>/data.pkl, and each storage in <name>/data/<key>."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("torch's files are not compressed, as this one is")
+        if sum(entry.file_size for entry in entries) > file.length:
+            raise ValueError("its parts are longer than the file")
+        names = [entry.filename for entry in entries if entry.filename.endswith("/data.pkl")]
         if len(names) != 1:
-            raise ValueError(f"{path} must hold one data.pkl, got {names}")
+            raise ValueError(f"it must hold one data.pkl, got {names}")
         folder = names[0].removesuffix("data.pkl")
 
         def storage(dtype, key, count):
-            return _flat(archive.read(f"{folder}data/{key}"), dtype, count)
+            return _flat(archive.read(f"{folder}data/{key}"), dtype, key, count)
 
-        with archive.open(names[0]) as file:
-            return _Unpickler(file, storage).load()
+        if archive.getinfo(names[0]).file_size > LONGEST:
+            raise ValueError(f"its data.pkl has more than {LONGEST} bytes")
+        return _Unpickler(io.BytesIO(archive.read(names[0])), storage).load()
 
 
-def _read_legacy(path):
-    """The format before: four pickles, the keys of the storages, and these one by one."""
-    arrays, size = {}, path.stat().st_size
+def _read_legacy(file):
+    """The format before: five pickles, the last the keys of the storages, and these one by one."""
+    left = file.length
 
     def storage(dtype, key, count):
         # Filled once the pickle, which comes first, has told how long it is.
-        if not 0 <= count * dtype.itemsize <= size:
-            raise pickle.UnpicklingError(f"a storage of {count} numbers in a file of {size} bytes")
-        return arrays.setdefault(key, np.zeros(count, dtype))
+        nonlocal left
+        left -= count * dtype.itemsize
+        if count < 0 or left < 0:
+            raise pickle.UnpicklingError(f"storage {key} of {count} numbers exceeds the file")
+        return np.zeros(count, dtype)
 
     def refuse(*_):
         raise pickle.UnpicklingError("a storage outside the state dict")
 
-    with path.open("rb") as file:
-        head = [_Unpickler(file, refuse).load() for _ in range(3)]
-        if head[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
-            raise pickle.UnpicklingError("its magic number is not torch's")
-        state = _Unpickler(file, storage).load()
-        for key in _Unpickler(file, refuse).load():
-            (count,) = np.frombuffer(file.read(8), "<i8")
-            array = arrays[key]
-            if count != len(array):
-                raise pickle.UnpicklingError(f"storage {key} has {count} numbers, not {len(array)}")
-            array[:] = _flat(file.read(array.nbytes), array.dtype, count)
+    pickles = io.BytesIO(file.read(LONGEST))
+    head = [_Unpickler(pickles, refuse).load() for _ in range(3)]
+    if head[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
+        raise pickle.UnpicklingError("its magic number is not torch's")
+    unpickler = _Unpickler(pickles, storage)
+    state, keys = unpickler.load(), _Unpickler(pickles, refuse).load()
+    if not all(type(key) is str for key in keys) or sorted(keys) != sorted(unpickler.storages):
+        raise pickle.UnpicklingError("its storages are not those of the tensors")
+    file.seek(pickles.tell())
+    for key in keys:
+        array = unpickler.storages[key]
+        _check_length(key, int.from_bytes(file.read(8), "little"), len(array))
+        array[:] = _flat(file.read(array.nbytes), array.dtype, key, len(array))
     return state
 
 
-def _flat(data, dtype, count):
-    array = np.frombuffer(data, dtype.newbyteorder("<"))
-    if len(array) != count:
-        raise pickle.UnpicklingError(f"a storage has {len(array)} numbers, not {count}")
-    return array
+def _flat(data, dtype, key, count):
+    _check_length(key, len(data) // dtype.itemsize, count)
+    return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
+
+
+def _check_length(key, found, count):
+    if found != count:
+        raise pickle.UnpicklingError(f"storage {key} has {found} numbers, not {count}")

@@ -1,10 +1,13 @@
 """The restricted unpickler, against pickles that call what they should not."""
 
 import collections
+import contextlib
 import io
 import pickle
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxadv.storage.unpickler import RestrictedUnpickler
@@ -31,7 +34,7 @@ def test_a_name_stands_for_what_the_table_has():
 def test_encoding_of_old_strings():
     data = b"U\x01\xe9."  # a str of Python 2
     assert load(data, encoding="latin1") == "é"
-    with pytest.raises(UnicodeDecodeError):
+    with pytest.raises(pickle.UnpicklingError, match="UnicodeDecodeError"):
         load(data)
 
 
@@ -50,3 +53,63 @@ def test_encoding_of_old_strings():
 def test_what_is_refused(data):
     with pytest.raises(pickle.UnpicklingError, match=r".+\..+ is not admitted"):
         load(data)
+
+
+NESTED = b"(" + b"tq\0h\0h\0\x86q\0" + 60 * b"h\0h\0\x86q\0"  # a tuple with 2 ** 60 leaves
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"N" + pickle.LONG_BINPUT + b"\0\0\0\2.",  # index 2 ** 25
+        b"Np33554432\n.",
+        pickle.BYTEARRAY8 + (2**26).to_bytes(8, "little") + b".",
+        pickle.BINBYTES8 + (2**26).to_bytes(8, "little") + b".",
+        pickle.FRAME + (2**26).to_bytes(8, "little") + b".",
+    ],
+)
+def test_memory_is_that_of_the_pickle(data):
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(pickle.UnpicklingError):
+            load(data)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"}" + NESTED + b"Ns.",  # hashing it would never end
+        b"}(" + NESTED + b"Nu.",
+        b"\x8f(" + NESTED + b"\x90.",
+        b"(" + NESTED + b"\x91.",
+        b"(imine\nPair\n.",
+        b"cmine\nPair\n)\x81.",
+        b"N2.",
+    ],
+)
+def test_other_ways_to_call_and_to_hash(data):
+    with pytest.raises(pickle.UnpicklingError, match="not admitted"):
+        load(data)
+
+
+def test_attributes_are_not_set():
+    def function():
+        return 1
+
+    data = b"cmine\nfunction\nN}U\x0c__defaults__)s\x86b)R."  # that of slots
+    table = {("mine", "function"): function}
+    assert RestrictedUnpickler(io.BytesIO(data), table).load() == 1
+    assert function.__defaults__ is None
+
+
+def test_broken_pickles():
+    data = pickle.dumps({"a": [1, 2.5, "text", None], "b": (True, {"c": b"bytes"})})
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        broken = bytearray(data[: rng.integers(1, 2 * len(data))])
+        broken[rng.integers(len(broken))] = rng.integers(256)
+        with contextlib.suppress(pickle.UnpicklingError):
+            load(broken)

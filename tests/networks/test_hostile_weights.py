@@ -1,0 +1,101 @@
+"""Files of weights that are broken, or made to do harm."""
+
+import contextlib
+import pickle
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from torch_files import STORAGES, TENSORS, pickled, state, write_legacy, write_zip
+
+from jaxadv.networks import torch_weights as weights
+
+
+@pytest.fixture
+def bounded():
+    """Fails where more memory is taken than the small files here give reason for."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
+
+
+def test_compressed_storages_are_not_read(tmp_path, bounded):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", pickled(state({"b": TENSORS["b"]})))
+        with archive.open("model/data/1", "w") as file:
+            for _ in range(64):
+                file.write(bytes(2**20))
+    with pytest.raises(ValueError, match=r"x\.pth .* not compressed"):
+        weights.read(tmp_path / "x.pth")
+
+
+def test_a_length_that_the_file_does_not_have(tmp_path, bounded):
+    write_zip(tmp_path / "x.pth", state({"b": TENSORS["b"]}))
+    data = (tmp_path / "x.pth").read_bytes()
+    old, new = struct.pack("<2I", 40, 40), struct.pack("<2I", 2**30, 2**30)
+    assert data.count(old) == 2  # in the entry and in the directory
+    (tmp_path / "x.pth").write_bytes(data.replace(old, new))
+    with pytest.raises(ValueError, match="longer than the file"):
+        weights.read(tmp_path / "x.pth")
+
+
+def test_many_storages_that_the_file_does_not_have(tmp_path, bounded):
+    parts = [pickle.dumps(x, protocol=2) for x in (weights.LEGACY_MAGIC, 1001, {})]
+    one = "(U\x07storagectorch\nFloatStorage\nU{}{}U\x03cpuJ{}NtQ"
+    keys = [f"{i:03}" for i in range(200)]
+    count = struct.pack("<i", 2000).decode("latin1")
+    parts += [("(" + "".join(one.format("\3", key, count) for key in keys) + "t.").encode("latin1")]
+    (tmp_path / "x.pth").write_bytes(b"".join(parts))
+    with pytest.raises(ValueError, match="exceeds the file"):
+        weights.read(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "content", [b"Nr\0\0\0\x02.", b"I" + 5000 * b"9" + b"\n.", b"\x80\x63.", b"\x80\2Q."]
+)
+def test_short_hostile_pickles(tmp_path, bounded, content):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pth is not a file of torch tensors"):
+        weights.read(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}',
+        '{"a":{"dtype":"F5","shape":[2],"data_offsets":[0,4]}}',
+        '{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}',
+        "[" * 5000,
+    ],
+)
+def test_hostile_safetensors(tmp_path, bounded, header):
+    data = struct.pack("<Q", len(header)) + header.encode() + bytes(4)
+    (tmp_path / "x.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.safetensors is not a safetensors file"):
+        weights.read(tmp_path / "x.safetensors")
+
+
+def write_safetensors(path, _):
+    safetensors.numpy.save_file({"a": STORAGES["0"], "b": STORAGES["1"]}, path)
+
+
+@pytest.mark.parametrize(
+    "write, name",
+    [(write_zip, "x.pth"), (write_legacy, "x.pth"), (write_safetensors, "x.safetensors")],
+)
+def test_changed_bytes(tmp_path, bounded, write, name):
+    path, rng = tmp_path / name, np.random.default_rng(0)
+    write(path, state())
+    data = path.read_bytes()
+    for trial in range(150):
+        changed = bytearray(data[: rng.integers(len(data))] if trial % 4 == 0 else data)
+        for place in rng.integers(len(changed), size=rng.integers(1, 4)) if changed else []:
+            changed[place] = rng.choice([0, 255, rng.integers(256)])
+        path.write_bytes(changed)
+        with contextlib.suppress(ValueError):
+            weights.read(path)
