@@ -38,9 +38,12 @@ def open_npy(
 def _opened(name, path):
     if path is None:
         raise ValueError(f"images_file and labels_file go together, got no {name}")
+    with path.open("rb"):  # an OSError from here on is of the file's content
+        pass
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except ValueError as error:
+        with np.errstate(over="raise"):
+            return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a broken header raises any
         raise ValueError(f"{name} must be an .npy file, got {path}: {error}") from error
 
 

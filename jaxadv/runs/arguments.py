@@ -44,9 +44,10 @@ def from_toml(default: Config, path: Path) -> Config:
       ValueError: the file is not TOML, or has an unknown key or a value of the wrong type.
       OSError: the file cannot be read.
     """
+    content = path.read_bytes()
     try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # also not UTF-8, too many digits, too deep
         raise ValueError(f"{path} is not valid TOML: {error}") from error
     return _replaced(default, values, str(path))
 
@@ -67,12 +68,17 @@ def _replaced(default, values, where):
             new[key] = _replaced(getattr(default, key), value, f"[{key}] of {where}")
         else:
             new[key] = _converted(key, value, expected[key], where)
-    return dataclasses.replace(default, **new)
+    try:
+        return dataclasses.replace(default, **new)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _converted(key, value, expected, where):
     """The value in the type expected; int passes for float, str for Path, and list for tuple."""
     origin, arguments = typing.get_origin(expected) or expected, typing.get_args(expected)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{key!r} in {where} must have at most 64 bits")
     if origin is types.UnionType:  # with None, which TOML does not have
         return _converted(key, value, arguments[0], where)
     if origin is typing.Literal and value not in arguments:

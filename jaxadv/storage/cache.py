@@ -5,14 +5,18 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import platformdirs
 
+Kept = TypeVar("Kept")
+DIGEST = "digest"  # the name of the fingerprint of all else in a file
 DEFAULT_DIRECTORY = Path(platformdirs.user_cache_dir("jaxadv"))
 
 
@@ -59,12 +63,65 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def intact(path: Path, read: Callable[[Path], Kept]) -> Kept | None:
+    """What is read from a file or folder; None where it is not there, or damaged.
+
+    What is damaged is set aside under the name of `set_aside`, with a warning.
+
+    Args:
+      path: what to read.
+      read: raises any exception where it is damaged.
+
+    Raises:
+      PermissionError: it may not be read.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise
+    except Exception as error:  # damage makes readers raise any
+        set_aside(path, f"{type(error).__name__}: {error}")
+        return None
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Renames a damaged file or folder, to its name and ".damaged", with a warning."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if aside.is_dir():
+        shutil.rmtree(aside)
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        os.replace(path, aside)
+    warnings.warn(
+        f"{path} is damaged ({reason}): it is set aside as {aside.name}, and made anew",
+        stacklevel=2,
+    )
+
+
+def check_digest(digest: str | None, *values: Any) -> None:
+    """Checks what was read against the `fingerprint` kept with it; None, of older files, passes.
+
+    Raises:
+      ValueError: it is another.
+    """
+    if digest not in (None, found := fingerprint(*values)):
+        raise ValueError(f"its content has the digest {found}, not {digest}")
+
+
 def stored(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Reads arrays from an .npz file, which is made first where it is not there."""
-    if not path.exists():
-        arrays: dict[str, Any] = dict(make())
+    """Reads arrays from an .npz file, which is made first where it is not there, or damaged."""
+    arrays = intact(path, _read)
+    if arrays is None:
+        arrays = {name: np.asarray(array) for name, array in make().items()}
+        digest: dict[str, Any] = {DIGEST: np.array(fingerprint(arrays))}
         with replacing(path) as temporary:
-            np.savez(temporary, **arrays)
-        return arrays
-    with np.load(path) as file:
-        return dict(file)
+            np.savez(temporary, **arrays, **digest)
+    return arrays
+
+
+def _read(path):
+    with path.open("rb") as opened, np.load(opened) as file:  # which leaves a broken one open
+        arrays = dict(file)
+    check_digest(str(arrays.pop(DIGEST)), arrays)
+    return arrays

@@ -71,6 +71,7 @@ def trained(
     """Returns a network with the weights it was trained to, training it if need be.
 
     Weights are read only where network, recipe, seed, data, and the code that trains are the same.
+    A damaged file is set aside with a warning, as `name.damaged`, and the network trained anew.
 
     Args:
       name: of the model, and the start of the file's name.
@@ -91,8 +92,9 @@ def trained(
         "code": cache.source_fingerprint(networks, spectral, training),
     }
     path = Path(cache_dir, "weights", f"{name}-{cache.fingerprint(run)}.safetensors")
-    if not retrain and path.exists():
-        return _read(path, name, network)
+    kept = None if retrain else cache.intact(path, lambda path: _read(path, name, network))
+    if kept is not None:
+        return kept
     params = training.train(network, splits["train"], recipe, jax.random.key(seed), progress)
     model = evaluated(name, network, jax.tree.map(np.asarray, params), splits)
     _write(path, model, run)
@@ -103,18 +105,18 @@ def _write(path: Path, model: Model, run: dict[str, str]) -> None:
     results = {"train_error": model.train_error, "test_error": model.test_error}
     versions = {package: metadata.version(package) for package in ("jaxadv", "jax", "flax")}
     flat: Any = flax.traverse_util.flatten_dict(model.params, sep="/")
+    about = run | {"results": json.dumps(results), "versions": json.dumps(versions)}
+    about[cache.DIGEST] = cache.fingerprint(flat, about)
     with cache.replacing(path) as temporary:
-        safetensors.numpy.save_file(
-            flat,
-            temporary,
-            run | {"results": json.dumps(results), "versions": json.dumps(versions)},
-        )
+        safetensors.numpy.save_file(flat, temporary, about)
 
 
 def _read(path: Path, name: str, network: Network) -> Model:
     with safetensors.safe_open(path, "numpy") as file:
         flat = {key: file.get_tensor(key) for key in file.keys()}
-        results = json.loads(file.metadata()["results"])
+        about = dict(file.metadata())
+    cache.check_digest(about.pop(cache.DIGEST, None), flat, about)
     params = {str(layer.name): {} for layer in network.layers}  # flattening drops empty ones
     params |= flax.traverse_util.unflatten_dict(flat, sep="/")
+    results = json.loads(about["results"])
     return Model(name, network, params, **results, source=layers_source(network))

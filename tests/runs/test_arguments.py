@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxadv.attacks.options import AttackOptions
@@ -94,6 +95,11 @@ BAD_TOML = {
     "[attack]\ntemperature = true": "'temperature' in .* must be of type float, got True",
     "attack = 3": "'attack' in .*settings.toml must be a table, got 3",
     "[attack]\nc_steps = 0": "c_steps must be at least 1, got 0",
+    "[attack]\nc_steps = -1": r"\[attack\] of .*settings.toml: c_steps must be",
+    f"images = 0x{5000 * 'f'}": "'images' in .*settings.toml must have at most 64 bits",
+    f"noise = [1{400 * '0'}]": "'noise' in .*settings.toml must have at most 64 bits",
+    f"images = {5000 * '9'}": "settings.toml is not valid TOML",
+    f"noise = {5000 * '['}": "settings.toml is not valid TOML",
     "images = many": "settings.toml is not valid TOML: .*line 1",
 }
 
@@ -107,3 +113,23 @@ def test_bad_toml(toml, text, message):
 def test_missing_toml(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.toml"):
         arguments.parse(Config, ["--config", str(tmp_path / "none.toml")])
+
+
+def test_toml_that_is_not_text(tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_bytes(b"images = '\xff'")
+    with pytest.raises(ValueError, match=r"settings\.toml is not valid TOML: 'utf-8'"):
+        arguments.from_toml(Config(), path)
+
+
+def test_changed_bytes_of_toml(tmp_path):
+    path, rng = tmp_path / "settings.toml", np.random.default_rng(0)
+    for _ in range(300):
+        changed = bytearray(TOML.encode())
+        for place in rng.integers(len(changed), size=rng.integers(1, 4)):
+            changed[place] = rng.choice([*b"[{\"'=.#\\9e\n", rng.integers(256)])
+        path.write_bytes(changed)
+        try:
+            arguments.from_toml(Config(), path)
+        except ValueError as error:
+            assert "settings.toml" in str(error)

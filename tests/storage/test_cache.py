@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 
 import jax
 import numpy as np
@@ -178,3 +179,34 @@ def test_stored_keeps_nothing_that_could_not_be_made(tmp_path):
     with pytest.raises(RuntimeError, match="cannot be made"):
         cache.stored(tmp_path / "arrays.npz", fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stored_makes_anew_what_is_damaged(tmp_path):
+    arrays = {"a": ARRAY, "b": np.arange(3)}
+    path, rng = tmp_path / "arrays.npz", np.random.default_rng(0)
+    cache.stored(path, lambda: arrays)
+    data = path.read_bytes()
+    for trial in range(60):
+        changed = bytearray(data if trial % 3 else data[: rng.integers(len(data))])
+        for place in rng.integers(len(changed), size=4) if changed else []:
+            changed[place] ^= rng.integers(1, 256)
+        path.write_bytes(changed)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = cache.stored(path, lambda: arrays)
+        for name in arrays:
+            np.testing.assert_array_equal(found[name], arrays[name], strict=True)
+        if caught:
+            assert f"{path} is damaged" in str(caught[-1].message)
+            assert path.with_name("arrays.npz.damaged").read_bytes() == changed
+        assert not caught or path.read_bytes() != changed
+
+
+def test_stored_notices_other_arrays(tmp_path):
+    path = tmp_path / "arrays.npz"
+    cache.stored(path, lambda: {"a": ARRAY})
+    with np.load(path) as file:
+        np.savez(path, **dict(file) | {"a": changed(0, 7)})
+    with pytest.warns(UserWarning, match=r"arrays\.npz is damaged .*its content has the digest"):
+        found = cache.stored(path, lambda: {"a": ARRAY})
+    np.testing.assert_array_equal(found["a"], ARRAY)

@@ -165,3 +165,26 @@ def test_layers_without_parameters_are_read_back(tmp_path, mnist):
     for _ in range(2):  # trained, then read
         model = zoo.trained("mine", network, recipe, splits, 0, cache_dir=tmp_path)
         assert network.logits(model.params, few.images).shape == (20, 10)
+
+
+@pytest.mark.parametrize("damage", ["weights", "results", "header", "end", "all"])
+def test_damaged_weights_are_trained_anew(tmp_path, splits, untrained, damage):
+    first = trained(tmp_path, splits)
+    [name] = weights_files(tmp_path)
+    path = tmp_path / "weights" / name
+    data = path.read_bytes()
+    bad = {
+        "weights": data[:-400] + bytes(400),
+        "results": data.replace(b'test_error\\": 0.', b'test_error\\": 1.'),
+        "header": b"\xff" * 20 + data[20:],
+        "end": data[:-9],
+        "all": b"",
+    }[damage]
+    assert bad != data
+    path.write_bytes(bad)
+    with pytest.warns(UserWarning, match=f"{name} is damaged"):
+        again = trained(tmp_path, splits)
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+    assert first.test_error == again.test_error
+    assert path.with_name(f"{name}.damaged").read_bytes() == bad
+    trained(tmp_path, splits)  # without a warning
