@@ -9,11 +9,11 @@ import io
 import os
 import threading
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
-from jaxadv.datasets import fetch, idx, sources
+from jaxadv.datasets import fetch, idx, prepared, sources
 from jaxadv.datasets.dataset import Dataset, DatasetInfo
 
 
@@ -46,6 +46,9 @@ def load(
 ) -> Dataset | dict[str, Dataset]:
     """Loads a data set, which the first call prepares under `data_dir`.
 
+    A damaged one is set aside with a warning, in a folder whose name ends with ".damaged", and
+    prepared anew.
+
     Args:
         name: "mnist" or "fashion_mnist", as `sources` has them.
         split: what to read, as TFDS writes it: "train", "test", "train[:30000]", "train[50%:]",
@@ -74,11 +77,22 @@ def _sizes(splits):
 _preparing = threading.Lock()  # redirect_stdout acts on all threads
 
 
-def _prepared_builder(name: str, data_dir: str | os.PathLike | None):
-    root = data_dir and Path(data_dir).expanduser()  # TFDS would do so for downloads/ only
+def _prepared_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
     builder_class = _builder_class(name)
+    # TFDS would expand ~ for downloads/ only.
+    root = Path(data_dir or builder_class.default_root).expanduser()
+    folder = root / builder_class.name / str(builder_class.VERSION)
     make_builder = functools.partial(builder_class, data_dir=root, file_format="array_record")
+
+    def read():
+        builder = make_builder()
+        for split in builder.info.splits:
+            _read(builder, split)
+
     with _preparing, contextlib.redirect_stdout(io.StringIO()):
+        prepared.check(folder, read)
+        if not folder.exists():
+            prepared.remove_abandoned(folder)
         builder = make_builder()
         try:
             # Does nothing where the data set is there, and then it is whole: TFDS writes into a
@@ -87,6 +101,7 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike | None):
         except OSError:
             if not builder.data_path.exists():  # else another process was faster
                 raise
+        prepared.keep_sums(folder)
     builder = make_builder()  # reads what is there now
     found = _sizes(builder.info.splits)
     expected = _sizes(sources.find(name).splits)
@@ -109,8 +124,9 @@ def _read(builder, split: str) -> Dataset:
 
 
 @functools.cache
-def _builder_class(source_name: str) -> type:
+def _builder_class(source_name: str) -> Any:
     import tensorflow_datasets as tfds  # half a second that importing this module need not cost
+    from tensorflow_datasets.core import constants
 
     tfds.disable_progress_bar()
 
@@ -119,6 +135,7 @@ def _builder_class(source_name: str) -> type:
 
         VERSION = tfds.core.Version("1.0.0")
         name = f"jaxadv_{source_name}"  # not to be taken for TFDS's own
+        default_root = constants.DATA_DIR
 
         def _info(self):
             known = sources.find(source_name)

@@ -1,8 +1,10 @@
 """What `datasets.load` and `info` return, and how a data set is prepared."""
 
 import gzip
+import os
 import struct
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -22,7 +24,7 @@ from tiny_sources import (
 )
 
 from jaxadv import datasets
-from jaxadv.datasets import fetch, idx, sources, tfds
+from jaxadv.datasets import fetch, idx, prepared, sources, tfds
 
 SPLITS = sources.SOURCES["mnist"].splits  # before fixtures change them
 
@@ -169,6 +171,19 @@ def test_killed_preparation_is_ignored(data_dir):
     assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
 
 
+def test_abandoned_preparation_is_removed(data_dir):
+    for name in ("incomplete.ABC123_1.0.0", "incomplete.DEF456_1.0.0"):
+        (data_dir / "jaxadv_mnist" / name).mkdir(parents=True)
+        half = data_dir / "jaxadv_mnist" / name / "half"
+        half.write_bytes(b"half")
+    long_ago = time.time() - 2 * prepared.ABANDONED
+    for path in (half, half.parent):
+        os.utime(path, (long_ago, long_ago))
+    datasets.load("mnist", "train", data_dir)
+    left = {path.name for path in (data_dir / "jaxadv_mnist").iterdir()}
+    assert left == {"1.0.0", "incomplete.ABC123_1.0.0"}  # the latter may be going on
+
+
 def test_another_process_is_faster(data_dir, monkeypatch):
     def idx_files_while_another_prepares(*args):
         monkeypatch.setattr(fetch, "idx_files", idx_files)
@@ -199,9 +214,47 @@ def test_prepared_with_another_size(data_dir, change_source):
         datasets.load("mnist", "test", data_dir)
 
 
-def test_damaged_after_preparation(data_dir):
+DAMAGE = {
+    "*train*": lambda data: data[:-1000],
+    "*test*": lambda data: data[:3000] + bytes(4) + data[3004:],
+    "dataset_info.json": lambda data: data[:-20],
+    "features.json": lambda data: b"",
+}
+WITHOUT_SUMS = [(name, False) for name in DAMAGE if name != "features.json"]  # which is not read
+
+
+@pytest.mark.parametrize("name, sums", [*((name, True) for name in DAMAGE), *WITHOUT_SUMS])
+def test_damaged_after_preparation(data_dir, name, sums):
     datasets.load("mnist", "train", data_dir)
-    (path,) = data_dir.glob("jaxadv_mnist/1.0.0/*train*")
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(RuntimeError, match="Corrupted"):
+    folder = data_dir / "jaxadv_mnist" / "1.0.0"
+    if not sums:
+        (folder / prepared.SUMS).unlink()
+    [path] = folder.glob(name)
+    bad = DAMAGE[name](path.read_bytes())
+    path.write_bytes(bad)
+    with pytest.warns(UserWarning, match=rf"{folder} is damaged"):
+        assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
+    assert (folder.with_name("1.0.0.damaged") / path.name).read_bytes() == bad
+    assert_holds(datasets.load("mnist", "test", data_dir), TEST_IMAGES, TEST_LABELS)
+
+
+def test_damaged_twice_and_beyond(data_dir):
+    folder = data_dir / "jaxadv_mnist" / "1.0.0"
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"x")):
         datasets.load("mnist", "train", data_dir)
+        damage(next(folder.glob("*train*")))
+        with pytest.warns(UserWarning, match="is damaged .*not as it was prepared: .*train"):
+            assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
+    (folder / "note.txt").write_text("a user's own")
+    (folder / prepared.SUMS).write_text("[")
+    with pytest.warns(UserWarning, match="is damaged .*JSON"):
+        datasets.load("mnist", "train", data_dir)
+
+
+def test_missing_file_without_sums(data_dir):
+    datasets.load("mnist", "train", data_dir)
+    folder = data_dir / "jaxadv_mnist" / "1.0.0"
+    for path in (folder / prepared.SUMS, *folder.glob("*train*")):
+        path.unlink()
+    with pytest.warns(UserWarning, match="1.0.0 is damaged"):
+        assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
