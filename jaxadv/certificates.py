@@ -7,7 +7,6 @@ the last norm for pairs of classes, ECLipsE-Fast and CROWN. Writes tables and a 
 
 import dataclasses
 import functools
-import sys
 from pathlib import Path
 
 from jaxadv import certify, zoo
@@ -42,7 +41,6 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
-    check(config)
     clock = Clock()
     with clock.stage("data"):
         splits = load_data(config)
@@ -80,7 +78,7 @@ def check(config: Config) -> None:
             raise ValueError(f"cannot certify {name}: {error}") from error
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -8,7 +8,6 @@ which none can be found.
 import dataclasses
 import functools
 import math
-import sys
 from pathlib import Path
 
 from jaxadv import certify, zoo
@@ -43,7 +42,6 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its table and writes its files."""
-    check(config)
     clock = Clock()
     with clock.stage("data"):
         splits = load_data(config)
@@ -81,7 +79,7 @@ def check(config: Config) -> None:
         supervised_recipe(name)
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

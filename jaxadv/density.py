@@ -9,7 +9,6 @@ in the span of a few adversarial directions. Szegedy et al. (2013) leave the que
 import dataclasses
 import functools
 import math
-import sys
 from pathlib import Path
 
 from jaxadv.attacks.options import AttackOptions
@@ -46,7 +45,6 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
-    check(config)
     clock = Clock()
     with clock.stage("data"):
         splits = load_data(config)
@@ -83,7 +81,7 @@ def check(config: Config) -> None:
         raise ValueError(f"norms must be positive, finite and ascending, got {config.norms}")
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

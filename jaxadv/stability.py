@@ -6,7 +6,6 @@ product over all layers: an upper bound of ‖f(x) − f(x')‖ / ‖x − x'‖
 
 import dataclasses
 import functools
-import sys
 from pathlib import Path
 
 import jax
@@ -37,7 +36,6 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
-    check(config)
     clock = Clock()
     with clock.stage("networks"):
         networks = load(config)
@@ -78,7 +76,7 @@ def load(config: Config) -> dict[str, tuple[Network, Params]]:
     return {model.name: (model.layered, model.params) for model in models}
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

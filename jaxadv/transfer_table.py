@@ -7,7 +7,6 @@ pictures and the examples.
 
 import dataclasses
 import functools
-import sys
 from pathlib import Path
 
 from jaxadv.attacks.options import AttackOptions
@@ -43,7 +42,6 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
-    check(config)
     clock = Clock()
     with clock.stage("data"):
         splits = load_data(config)
@@ -83,7 +81,7 @@ def check(config: Config) -> None:
     settings.check_sizes(amplification=[config.amplification])
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -6,7 +6,6 @@ maximise them, measures how many of these have the same label, and writes tables
 
 import dataclasses
 import functools
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +48,6 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its table and writes its files."""
-    check(config)
     clock = Clock()
     with clock.stage("data"):
         splits = load_data(config)
@@ -84,7 +82,7 @@ def check(config: Config) -> None:
     settings.check_counts("k", config.k, 2, images - 1)
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -54,7 +54,7 @@ def attack(
     return concatenated(results)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)  # a compiled attack takes 20 MB
 def _sharded_solve(logits_fn, options, lanes, devices):
     """Compiled (params, x, target, counts) -> outcome, with a loop of its own per device."""
     return sharded(functools.partial(_solve, logits_fn, options, lanes), devices)

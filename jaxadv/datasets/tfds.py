@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxadv.datasets import fetch, idx, prepared, sources
 from jaxadv.datasets.dataset import Dataset, DatasetInfo
+from jaxadv.errors import InputError
 
 
 def info(name: str) -> DatasetInfo:
@@ -106,7 +107,7 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
     found = _sizes(builder.info.splits)
     expected = _sizes(sources.find(name).splits)
     if found != expected:
-        raise ValueError(f"{builder.data_dir} has {found} examples, not {expected}: delete it")
+        raise InputError(f"{builder.data_dir} has {found} examples, not {expected}: delete it")
     return builder
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certify import Mlp, affine_layers, crown, eclipse_fast, from_lipschitz, pair_products
 from jaxadv.datasets import Dataset
+from jaxadv.errors import InputError
 from jaxadv.networks import predictions
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress, attack_all_targets
@@ -116,7 +117,7 @@ def verify(bounds: Bounds) -> None:
     for method, proven in bounds.proven.items():
         if (proven > bounds.found).any():
             image, target = np.argwhere(proven > bounds.found)[0]
-            raise ValueError(
+            raise InputError(
                 f"{method} is wrong for {bounds.model.name}: the lower bound for image {image} and"
                 f" target {target} is {proven[image, target]}, but"
                 f" {bounds.found[image, target]} was found"

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.attacks.types import Progress
+from jaxadv.errors import InputError
 from jaxadv.networks import Network, Params
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress
@@ -186,7 +187,7 @@ def maximisers(
             progress(len(part))
     top = Top(*map(np.asarray, best))
     if not np.isfinite(top.value).all():
-        raise ValueError(f"activations of {layer.title} must be finite, got NaN or infinity")
+        raise InputError(f"activations of {layer.title} must be finite, got NaN or infinity")
     natural, random = zip(*(np.split(array, [units]) for array in top), strict=True)
     return Maximisers(layer, np.asarray(directions.units), Top(*natural), Top(*random))
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.datasets import Dataset
+from jaxadv.errors import InputError
 from jaxadv.networks import predictions
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress, attack_all_targets
@@ -42,7 +43,7 @@ def correctly_classified(model: Model, dataset: Dataset, count: int) -> Dataset:
     classes = predictions(model.network.logits, model.params, dataset.images)
     right = np.flatnonzero(classes == dataset.labels)
     if len(right) < count:
-        raise ValueError(
+        raise InputError(
             f"images must be at most {len(right)}, as many as {model.name} classifies correctly,"
             f" got {count}"
         )
@@ -76,7 +77,7 @@ def nearest_examples(
         results = attack_all_targets(model, x, options, cache_dir, progress)
         examples.append(nearest(x, label, results, directions))
         if not examples[-1].found.any():
-            raise ValueError(f"found no adversarial example for {model.name}")
+            raise InputError(f"found no adversarial example for {model.name}")
     return examples
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxadv.errors import InputError
 from jaxadv.networks.layers import HE_NORMAL, Convolution, FullyConnected, Standardise
 from jaxadv.networks.network import Network, Params
 
@@ -96,7 +97,7 @@ def from_torchvision(arrays: Mapping[str, np.ndarray]) -> Params:
         params[name] = {"kernel": kernel, "bias": bias}
         for key, array in params[name].items():
             if array.shape != expected[name][key].shape:
-                raise ValueError(
+                raise InputError(
                     f"{prefix} has a {key} of shape {array.shape},"
                     f" expected {expected[name][key].shape}"
                 )
@@ -109,8 +110,8 @@ def _classes(arrays):
 
 def _array(arrays, name):
     if name not in arrays:
-        raise ValueError(f"no array {name!r}, expected torchvision's AlexNet, got {list(arrays)}")
+        raise InputError(f"no array {name!r}, expected torchvision's AlexNet, got {list(arrays)}")
     array = np.asarray(arrays[name], np.float32)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+        raise InputError(f"{name} must be finite, got NaN or infinity")
     return array

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
+from jaxadv.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 STORAGES = {
@@ -52,12 +53,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
         try:
             state = reader(file)
         except Exception as error:  # a broken file raises any
-            raise ValueError(f"{path} is not a {kind}: {error}") from error
+            raise InputError(f"{path} is not a {kind}: {error}") from error
     named = isinstance(state, dict) and all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items()
     )
     if not named:
-        raise ValueError(f"{path} must hold a state dict, tensors by name")
+        raise InputError(f"{path} must hold a state dict, tensors by name")
     return dict(state)
 
 

@@ -14,8 +14,7 @@ from jaxadv.storage import cache
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON; NaN is refused, as it is not JSON."""
-    with cache.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))
 
 
 class Parts(NamedTuple):
@@ -39,6 +38,6 @@ def write_arrays(path: Path, arrays: Mapping[str, Parts]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file, or none."""
+    """Writes a whole file in UTF-8, or none; "?" stands for what is no text, as in file names."""
     with cache.replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="replace")

@@ -1,40 +1,82 @@
 """The frame of a command: settings in, JAX started, bad input turned into one message."""
 
 import contextlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from rich.console import Console
 
+from jaxadv.errors import InputError
 from jaxadv.runs import arguments
 from jaxadv.runs.settings import check_writable
 
+INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells have it
 
-def main(run: Callable[[Any], None], config_class: type, argv: Sequence[str] | None = None) -> int:
-    """Runs a command: parses its settings, starts JAX, and turns bad input into one message.
+
+def main(
+    check: Callable[[Any], None],
+    run: Callable[[Any], None],
+    config_class: type,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Runs a command: parses its settings, starts JAX, checks the settings, and works.
+
+    Bad input ends in one message: a ValueError from before the work, an InputError or OSError at
+    any time. Other errors are bugs, and not caught.
 
     Args:
+      check: raises ValueError or OSError for settings that cannot work.
       run: does the work.
       config_class: a dataclass of settings, such as `jaxadv.runs.settings.Settings`.
       argv: options; by default those of the process.
 
     Returns:
-      The exit status: 0, or 2 after bad input.
+      The exit status: 0, 2 after bad input, or 130 after an interruption.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale may not have our characters
     try:
-        config: Any = arguments.parse(config_class, sys.argv[1:] if argv is None else argv)
+        run(_checked(check, config_class, sys.argv[1:] if argv is None else argv))
+    except (InputError, OSError) as error:
+        _print_error(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        _print_error("interrupted; run the same command again to go on from what is kept")
+        return INTERRUPTED
+    return 0
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process; once interrupted, at once, as JAX's threads still compute and may crash."""
+    if status == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _checked(check, config_class, argv):
+    """The settings, with JAX ready to start."""
+    try:
+        config = arguments.parse(config_class, argv)
         use_all_cores()
         check_writable(config.cache_dir)
         keep_compilations(config.cache_dir / "compilations")
-        run(config)
-    except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        return 2
-    return 0
+        check(config)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return config
+
+
+def _print_error(message):
+    Console(stderr=True).print(message, style="red", markup=False, soft_wrap=True)
 
 
 def use_all_cores() -> None:

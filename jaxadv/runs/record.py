@@ -77,5 +77,5 @@ def source(package: Path) -> str:
 def _git(folder, *arguments):
     command = ["git", "-C", str(folder), *arguments]
     elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    options = {"capture_output": True, "text": True, "check": True, "env": elsewhere}
-    return subprocess.run(command, **options).stdout.strip()
+    options = {"capture_output": True, "check": True, "env": elsewhere}
+    return subprocess.run(command, encoding="utf-8", errors="replace", **options).stdout.strip()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
@@ -27,7 +28,10 @@ def fingerprint(*values: Any) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         if isinstance(value, (np.ndarray, jax.Array)):
             digest.update(f"{value.dtype}{value.shape}".encode())
-            digest.update(np.ascontiguousarray(value).data)
+            if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+                value = jax.random.key_data(value)
+            # As bytes, since bfloat16 and its like have no buffer.
+            digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         else:
             digest.update(re.sub(" at 0x[0-9a-f]+", "", repr(value)).encode())
     return digest.hexdigest()[:16]
@@ -52,13 +56,18 @@ def source_fingerprint(*packages: Any) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path that becomes `path` at the end, so that `path` is whole or absent.
 
-    Several processes, on several hosts, may do so at once: the last one's file remains.
+    Several processes, on several hosts, may do so at once: the last one's file remains. Errors of
+    writing name `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # which a full disk leaves out
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

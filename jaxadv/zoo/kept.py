@@ -108,7 +108,7 @@ def _write(path: Path, model: Model, run: dict[str, str]) -> None:
     about = run | {"results": json.dumps(results), "versions": json.dumps(versions)}
     about[cache.DIGEST] = cache.fingerprint(flat, about)
     with cache.replacing(path) as temporary:
-        safetensors.numpy.save_file(flat, temporary, about)
+        temporary.write_bytes(safetensors.numpy.save(flat, about))  # a full disk is an OSError
 
 
 def _read(path: Path, name: str, network: Network) -> Model:

@@ -1,6 +1,7 @@
 """Settings from files and the command line, and what becomes of bad ones."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from jaxadv import datasets, transfer_table
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.errors import InputError
 from jaxadv.runs import command, console
 from jaxadv.transfer_table import Config
 
@@ -17,6 +19,12 @@ from jaxadv.transfer_table import Config
 def devices_as_they_are(monkeypatch):
     """JAX has started by now and gets no other devices."""
     monkeypatch.setattr(command, "use_all_cores", lambda: None)
+
+
+@pytest.fixture
+def no_compilations(monkeypatch):
+    """Leaves JAX's cache where it is."""
+    monkeypatch.setattr(command, "keep_compilations", lambda directory: None)
 
 
 @pytest.fixture
@@ -89,33 +97,100 @@ def test_help_lists_every_option(capsys, no_work):
     assert not missing
 
 
-@pytest.mark.parametrize("error", [ValueError("a [b] message"), FileNotFoundError("a [b] message")])
-def test_main_turns_bad_input_into_a_message(capsys, error):
-    def run(config):
+def nothing(config):
+    pass
+
+
+def raises(error):
+    def function(config):
         raise error
 
-    assert command.main(run, Config, []) == 2
+    return function
+
+
+BAD_INPUT = [InputError("a [b] message"), FileNotFoundError("a [b] message")]
+
+
+@pytest.mark.parametrize(
+    "check, run",
+    [
+        *((raises(error), nothing) for error in [*BAD_INPUT, ValueError("a [b] message")]),
+        *((nothing, raises(error)) for error in BAD_INPUT),
+    ],
+)
+def test_main_turns_bad_input_into_a_message(capsys, no_compilations, check, run):
+    assert command.main(check, run, Config, []) == 2
     assert capsys.readouterr().err == "error: a [b] message\n"
 
 
-def test_main_returns_0_and_passes_the_settings_on():
+def test_main_checks_and_passes_the_settings_on(no_compilations):
     seen = []
-    assert command.main(seen.append, Config, ["--seed", "5"]) == 0
-    assert seen == [Config(seed=5)]
+    assert command.main(seen.append, seen.append, Config, ["--seed", "5"]) == 0
+    assert seen == [Config(seed=5)] * 2
 
 
-def test_main_does_not_hide_bugs():
-    def run(config):
-        raise KeyError("a bug")
+def test_main_does_not_work_with_bad_settings(no_compilations):
+    assert command.main(raises(ValueError("refused")), pytest.fail, Config, []) == 2
 
-    with pytest.raises(KeyError, match="a bug"):
-        command.main(run, Config, [])
+
+@pytest.mark.parametrize("error", [KeyError, ValueError, UnicodeError])
+def test_main_does_not_hide_bugs(no_compilations, error):
+    with pytest.raises(error, match="a bug"):
+        command.main(nothing, raises(error("a bug")), Config, [])
 
 
 def run_python(*args, **kwargs):
     return subprocess.run(
         [sys.executable, "-W", "error", *args], capture_output=True, text=True, **kwargs
     )
+
+
+INTERRUPTED = """if True:
+    import signal, sys, jax
+    from jaxadv.runs import command
+    from jaxadv.transfer_table import Config
+
+    def run(config):
+        # JAX computes for long, and does not wait.
+        jax.jit(lambda x: jax.lax.fori_loop(0, 10**5, lambda i, x: x @ x, x))(jax.numpy.eye(500))
+        signal.raise_signal(signal.SIGINT)
+
+    command.leave(command.main(lambda config: None, run, Config, sys.argv[1:]))
+"""
+
+
+def test_an_interruption_ends_in_one_line(tmp_path):
+    found = run_python("-c", INTERRUPTED, "--cache-dir", str(tmp_path), timeout=60)
+    assert (found.returncode, found.stdout) == (130, "")
+    assert found.stderr == "interrupted; run the same command again to go on from what is kept\n"
+
+
+POSIX = """if True:
+    import sys
+    from jaxadv.reports.publish import publish
+    from jaxadv.runs import command
+    from jaxadv.transfer_table import Config
+
+    def run(config):
+        figures = {"seed": config.seed, "text": "‖r‖ ≤ 1 – √n", "path": str(config.data_dir)}
+        publish(config.out, "name", figures, ["‖r‖ ≤ 1 – √n"], "Text is")
+
+    sys.exit(command.main(lambda config: None, run, Config, sys.argv[1:]))
+"""
+
+
+def test_files_are_utf8_and_nothing_crashes_whatever_the_locale(tmp_path):
+    (tmp_path / "é.toml").write_text("seed = 3  # é", encoding="utf-8")
+    (tmp_path / "posix.py").write_text(POSIX, encoding="utf-8")
+    posix = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options = "posix.py --config é.toml --data-dir é --out out --cache-dir cache".split()
+    environment = os.environ | posix | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    found = run_python(*options, cwd=tmp_path, env=environment)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[0] == "?r? ? 1 ? ?n"
+    figures = json.loads((tmp_path / "out" / "name.json").read_text(encoding="utf-8"))
+    assert figures == {"seed": 3, "text": "‖r‖ ≤ 1 – √n", "path": "??"}  # as argv has two bytes
+    assert "‖r‖ ≤ 1 – √n" in (tmp_path / "out" / "name.md").read_text(encoding="utf-8")
 
 
 def test_use_all_cores_in_a_new_process():
@@ -162,5 +237,5 @@ def test_compilations_are_kept_where_the_user_wants(tmp_path, own):
 def test_a_command_keeps_its_compilations(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(command, "keep_compilations", kept.append)
-    assert command.main(lambda config: None, Config, ["--cache-dir", str(tmp_path)]) == 0
+    assert command.main(nothing, nothing, Config, ["--cache-dir", str(tmp_path)]) == 0
     assert kept == [tmp_path / "compilations"]

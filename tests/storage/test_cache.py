@@ -46,6 +46,10 @@ def changed(index, value):
         (AttackOptions(), AttackOptions(tol=0.5)),
         (mlp(5), mlp(6)),
         (jax.nn.sigmoid, jax.nn.relu),
+        (jax.random.key(0), jax.random.key(1)),
+        (jax.random.key(0), jax.random.key_data(jax.random.key(0))),
+        (jax.numpy.bfloat16(ARRAY), jax.numpy.bfloat16(ARRAY + 1)),
+        (jax.numpy.bfloat16(ARRAY), jax.numpy.float16(ARRAY)),
     ],
 )
 def test_fingerprint_is_sensitive(first, second):
@@ -60,6 +64,8 @@ def test_fingerprint_is_sensitive(first, second):
         (ARRAY, jax.numpy.asarray(ARRAY)),
         (ARRAY, np.asfortranarray(ARRAY)),
         (ARRAY[:, ::2], ARRAY[:, ::2].copy()),
+        (jax.random.key(5), jax.random.key(5)),
+        (jax.numpy.bfloat16(ARRAY), np.asarray(jax.numpy.bfloat16(ARRAY))),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         (object(), object()),  # whose reprs have their addresses
         (mlp(5), mlp(5)),
@@ -155,6 +161,16 @@ def test_replacing_leaves_nothing_behind_after_an_exception(tmp_path, old):
         temporary.write_text("half")
         raise KeyboardInterrupt("stop")
     assert [file.read_text() for file in tmp_path.iterdir()] == old
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
+def test_replacing_names_the_file_that_a_full_disk_does_not_take(tmp_path):
+    with pytest.raises(OSError, match=r"No space left .*: '.*/file.txt'$") as caught:
+        with cache.replacing(tmp_path / "file.txt") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("text")
+    assert caught.value.filename == str(tmp_path / "file.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stored_makes_once(tmp_path):

@@ -1,6 +1,8 @@
 """Weights that are trained once and kept."""
 
+import contextlib
 import json
+import os
 import struct
 
 import jax
@@ -150,7 +152,7 @@ def test_no_file_of_a_training_that_was_cut_off(tmp_path, splits, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt("stop")
 
-    monkeypatch.setattr(kept.safetensors.numpy, "save_file", interrupt)
+    monkeypatch.setattr(kept.safetensors.numpy, "save", interrupt)
     with pytest.raises(KeyboardInterrupt, match="stop"):
         trained(tmp_path, splits)
     assert weights_files(tmp_path) == []
@@ -188,3 +190,18 @@ def test_damaged_weights_are_trained_anew(tmp_path, splits, untrained, damage):
     assert first.test_error == again.test_error
     assert path.with_name(f"{name}.damaged").read_bytes() == bad
     trained(tmp_path, splits)  # without a warning
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full disk to write to")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, splits, untrained, monkeypatch):
+    @contextlib.contextmanager
+    def on_a_full_disk(path):
+        with replacing(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            yield temporary
+
+    replacing = cache.replacing
+    monkeypatch.setattr(cache, "replacing", on_a_full_disk)
+    with pytest.raises(OSError, match=r"No space left .*: '.*/tiny-[^/]*\.safetensors'$"):
+        trained(tmp_path, splits)
+    assert weights_files(tmp_path) == []
