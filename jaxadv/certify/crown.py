@@ -87,7 +87,8 @@ def _search(mlp, x, box, balls):
 
     def distances(radius):
         found = jnp.minimum(_distances(mlp, x, label, room, radius), farthest)
-        return jnp.where(jnp.arange(len(found)) == label, 0.0, found)
+        unknown = jnp.isnan(found) | (jnp.arange(len(found)) == label)  # NaN: an overflow
+        return jnp.where(unknown, 0.0, found)
 
     def try_ball(bounds, index):
         low, high = bounds
@@ -107,44 +108,64 @@ def _search(mlp, x, box, balls):
 def _distances(mlp, x, label, room, radius):
     """(k,) distances to where z_label − z_l may be 0, if they are less than the radius."""
     *hidden, (weights, bias) = mlp.layers
-    lines = []
+    lines, size = [], x + jnp.minimum(radius, room[1])
     for activation, (inner, offset) in zip(mlp.activations, hidden, strict=True):
         both = jnp.concatenate([inner, -inner]), jnp.concatenate([offset, -offset])
-        rows, constants = _backward_bound(*both, hidden[: len(lines)], lines)
-        bounds = _evaluate(rows, constants, x) + _concretize(rows, room, radius)
+        rows, constants = _backward_bound(mlp, *both, lines)
+        bounds = _evaluate(rows, constants, x, mlp.rounding)
+        bounds += _concretize(rows, room, radius, mlp.rounding)
         low, high = bounds[: len(inner)], -bounds[len(inner) :]
-        lines.append(relaxation(activation, low, jnp.maximum(low, high)))
-    rows, constants = _backward_bound(weights[label] - weights, bias[label] - bias, hidden, lines)
-    return _nearest(rows, _evaluate(rows, constants, x), room)
+        lower, upper = relaxation(activation, low, jnp.maximum(low, high))
+        size = _size(lower, upper, jnp.abs(inner) @ size + jnp.abs(offset))
+        lines.append((lower, upper, size))
+    rows, constants = _backward_bound(mlp, weights[label] - weights, bias[label] - bias, lines)
+    margins = _evaluate(rows, constants, x, mlp.rounding)
+    return _nearest(rows, margins, room, mlp.rounding)
 
 
-def _backward_bound(rows, constants, layers, lines):
-    """rows, constants with rows · x + constants ≤ those given, applied to the layers' outputs."""
-    for (weights, bias), (lower, upper) in zip(layers[::-1], lines[::-1], strict=True):
+def _size(lower, upper, z):
+    """Of the terms of both lines at |z|, and so of what is between them."""
+    slope, intercept = (jnp.maximum(*map(jnp.abs, pair)) for pair in zip(lower, upper, strict=True))
+    return slope * z + intercept
+
+
+def _backward_bound(mlp, rows, constants, lines):
+    """rows, constants with rows · x + constants ≤ those given, applied to the lines' outputs.
+
+    What rounding may have added to the function, anywhere in the ball, is subtracted from the
+    constants: rows are off by a part of their terms, and these act on inputs of a known size.
+    """
+    sizes = jnp.abs(constants)
+    layers = mlp.layers[: len(lines)]
+    for (weights, bias), (lower, upper, size) in zip(layers[::-1], lines[::-1], strict=True):
+        sizes += jnp.abs(rows) @ size
         positive, negative = jnp.maximum(rows, 0), jnp.minimum(rows, 0)
         rows = positive * lower.slope + negative * upper.slope
         constants += positive @ lower.intercept + negative @ upper.intercept + rows @ bias
         rows = rows @ weights
-    return rows, constants
+    return rows, constants - mlp.rounding * sizes
 
 
-def _evaluate(rows, constants, x):
+def _evaluate(rows, constants, x, rounding):
     """Rows · x + constants, less what rounding may have added."""
-    return rows @ x + constants - ROUNDING * (1 + jnp.abs(rows) @ x + jnp.abs(constants))
+    return rows @ x + constants - rounding * (jnp.abs(rows) @ x + jnp.abs(constants))
 
 
-def _concretize(rows, room, radius):
+def _concretize(rows, room, radius, rounding):
     """Lower bounds on rows · r for ‖r‖ ≤ radius and r in the box.
 
     The Lagrangian dual, a bound for any multiplier 1/scale. At the best one r = −scale · rows, cut
     at the walls; taken is the best for the walls at which pixels are, as most of an image's are.
     """
-    scale = jnp.maximum(radius / jnp.sqrt(_squares(_movable(rows, room))), TINY)[:, None]
-    r = _cut(-scale * rows, room)
-    return jnp.sum(r * (r / (2 * scale) + rows), axis=1) - radius**2 / (2 * scale[:, 0])
+    squares = _squares(_movable(rows, room))
+    scale = jnp.maximum(radius / jnp.sqrt(squares), TINY)
+    r = _cut(-scale[:, None] * rows, room)
+    ball = radius**2 / (2 * scale)
+    sizes = 2 * scale * squares + ball  # of the terms, as |r| ≤ scale · |rows|
+    return jnp.sum(r * (r / (2 * scale[:, None]) + rows), axis=1) - ball - rounding * sizes
 
 
-def _nearest(rows, margins, room):
+def _nearest(rows, margins, room, rounding):
     """Lower bounds on ‖r‖ for r in the box with margins + rows · r ≤ 0.
 
     The dual of a quadratic program, a bound for any multiplier 2 · scale; Newton's steps approach
@@ -158,8 +179,10 @@ def _nearest(rows, margins, room):
         left = margins + jnp.where(free, 0, rows * r).sum(axis=1)
         scale = jnp.maximum(scale, left / _squares(jnp.where(free, rows, 0)))
     r = _cut(-scale[:, None] * rows, room)
-    squares = 2 * scale * margins + jnp.sum(r * (r + 2 * scale[:, None] * rows), axis=1)
-    return jnp.sqrt(jnp.maximum(squares, 0))
+    constants, slopes = 2 * scale * margins, 2 * scale[:, None] * rows
+    squares = constants + jnp.sum(r * (r + slopes), axis=1)
+    sizes = constants + jnp.sum(jnp.abs(r) * (jnp.abs(r) + jnp.abs(slopes)), axis=1)
+    return jnp.sqrt(jnp.maximum(squares - rounding * sizes, 0))
 
 
 def _movable(rows, room):

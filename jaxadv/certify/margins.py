@@ -37,11 +37,13 @@ def eclipse_fast(mlp: Mlp) -> Float[np.ndarray, "k k"]:
         for (weights, _), activation in zip(mlp.layers[:-1], mlp.activations, strict=True):
             half = STEEPEST_SLOPES[activation] / 2
             passed = weights @ inverse @ weights.T
-            scale = 1 / (2 * half**2 * jnp.linalg.norm(passed, ord=2))
+            norm = jnp.maximum(jnp.linalg.norm(passed, ord=2), TINY)
+            scale = 1 / (2 * half**2 * norm)
             inverse = jnp.linalg.inv(scale * jnp.eye(len(passed)) - (half * scale) ** 2 * passed)
         last = mlp.layers[-1][0]
         rows = last[:, None] - last
-        return np.sqrt(np.einsum("jlm,mn,jln->jl", rows, inverse, rows).clip(0))
+        found = np.sqrt(np.einsum("jlm,mn,jln->jl", rows, inverse, rows).clip(0))
+    return np.fmin(found, pair_products(mlp))  # less than `TINY` stops the former from being less
 
 
 def from_lipschitz(
@@ -59,8 +61,7 @@ def from_lipschitz(
     """
     images = np.asarray(x, float).reshape(len(x), -1)
     with jax.enable_x64(True):
-        logits = np.asarray(jax.vmap(mlp.logits)(images))
-    gaps = logits[:, :, None] - logits[:, None]
-    gaps -= ROUNDING * (1 + np.abs(logits).max(axis=1)[:, None, None])
+        logits, errors = map(np.asarray, jax.vmap(mlp.logits_and_errors)(images))
+    gaps = logits[:, :, None] - logits[:, None] - (errors[:, :, None] + errors[:, None])
     bounds = (gaps / np.maximum(constants, TINY)).max(axis=1).clip(0)
     return (1 - ROUNDING) * np.minimum(bounds / math.sqrt(images.shape[1]), 1)

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from jaxadv.certify.relaxation import ACTIVATIONS, Function
 from jaxadv.networks.layers import FullyConnected
 from jaxadv.networks.network import Params
+from jaxadv.spectral.lipschitz import STEEPEST_SLOPES
 
-ROUNDING = 1e-9  # of the terms of a sum, more than float64 loses on thousands of them
+ROUNDING = 1e-9  # relative, more than float64 loses where nothing cancels
 
 
 class Mlp(NamedTuple):
@@ -20,13 +21,32 @@ class Mlp(NamedTuple):
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # (W (out, in), b (out,)) in float64
     activations: tuple[Function, ...]  # between the layers: keys of `relaxation.ACTIVATIONS`
 
+    @property
+    def rounding(self) -> float:
+        """What float64 may lose in sums over units, relative to the sum of absolute values.
+
+        The error of n terms in any order is at most γ_n = n u / (1 − n u) of it, with u = 2⁻⁵³
+        (Higham, Accuracy and Stability of Numerical Algorithms, 2002, sec. 3.1). Here n is the
+        number of all units, and 32 u in place of u, as several sums share one bound.
+        """
+        return 2.0**-48 * (self.layers[0][0].shape[1] + sum(len(bias) for _, bias in self.layers))
+
     def logits(self, x: Float[jax.Array | np.ndarray, " n"]) -> Float[jax.Array, " k"]:
         """The logits of one image, flattened."""
-        h = jnp.asarray(x)
+        return self.logits_and_errors(x)[0]
+
+    def logits_and_errors(
+        self, x: Float[jax.Array | np.ndarray, " n"]
+    ) -> tuple[Float[jax.Array, " k"], Float[jax.Array, " k"]]:
+        """The logits of one image, flattened, and bounds of their rounding errors."""
+        h, error = jnp.asarray(x), jnp.zeros(len(x))
         activations = *self.activations, jax.nn.identity
         for (weights, bias), activation in zip(self.layers, activations, strict=True):
+            size = jnp.abs(weights)
+            error = size @ error + self.rounding * (size @ jnp.abs(h) + jnp.abs(bias))
             h = activation(jnp.matmul(weights, h) + bias)
-        return h
+            error = STEEPEST_SLOPES[activation] * error + self.rounding * jnp.abs(h)
+        return h, error
 
 
 def check(network: Any) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 TINY = 1e-30  # in place of 0 in denominators
+ROUNDING = 2.0**-44  # of an activation and a product, 512 times that of float64
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -32,16 +33,19 @@ def relaxation(
     """The lines below and above an activation on [low, high], of the slopes chosen for it.
 
     `activation` is a key of `ACTIVATIONS`. For any slope, activation(z) − slope · z is extreme at
-    an end or where it turns: the bound does not depend on how well slopes were chosen.
+    an end or where it turns: the bound does not depend on how well slopes were chosen. Lines are
+    moved apart by what rounding may have lost.
     """
 
     def gaps(slope):
         turn = ACTIVATIONS[activation].turning(slope)
         places = jnp.stack([low, high, jnp.clip(turn, low, high), jnp.clip(-turn, low, high)])
-        return activation(places) - slope * places
+        values, products = activation(places), slope * places
+        lost = ROUNDING * (jnp.abs(values) + jnp.abs(products)).max(axis=0)
+        return (values - products).min(axis=0) - lost, (values - products).max(axis=0) + lost
 
     lower, upper = ACTIVATIONS[activation].slopes(activation, low, high)
-    return Line(lower, gaps(lower).min(axis=0)), Line(upper, gaps(upper).max(axis=0))
+    return Line(lower, gaps(lower)[0]), Line(upper, gaps(upper)[1])
 
 
 def _chord(function, low, high):

@@ -92,7 +92,7 @@ def certify(
       progress: told a network's name and a number of images, once per method.
 
     Raises:
-      ValueError: a lower bound is above the distortion found.
+      ValueError: a lower bound is NaN or above the distortion found.
     """
     bounds = []
     for model, upper in zip(models, found, strict=True):
@@ -113,10 +113,11 @@ def certify(
 
 
 def verify(bounds: Bounds) -> None:
-    """Raises ValueError where a lower bound is above the distortion that was found."""
+    """Raises ValueError where a lower bound is NaN or above the distortion that was found."""
     for method, proven in bounds.proven.items():
-        if (proven > bounds.found).any():
-            image, target = np.argwhere(proven > bounds.found)[0]
+        wrong = ~(proven <= bounds.found)  # true of NaN
+        if wrong.any():
+            image, target = np.argwhere(wrong)[0]
             raise InputError(
                 f"{method} is wrong for {bounds.model.name}: the lower bound for image {image} and"
                 f" target {target} is {proven[image, target]}, but"

@@ -180,9 +180,9 @@ def test_smallest_value_in_ball_and_box():
     r *= rng.uniform(0.5, 1, (len(r), 1)) / np.linalg.norm(r, axis=1, keepdims=True)
     r = np.clip(x + r, 0, 1) - x
     with jax.enable_x64(True):
-        bound = np.asarray(_concretize(rows, (x, 1 - x), 1.0))
+        bound = np.asarray(_concretize(rows, (x, 1 - x), 1.0, 0.0))
         free = (np.full(PIXELS, np.inf),) * 2
-        ball = np.asarray(_concretize(rows, free, 1.0))
+        ball = np.asarray(_concretize(rows, free, 1.0, 0.0))
     np.testing.assert_allclose(ball, -np.linalg.norm(rows, axis=1))
     assert (ball <= bound).all() and (bound <= (rows @ r.T).min(axis=1)).all()
     assert np.median(bound / ball) < 0.9

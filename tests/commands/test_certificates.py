@@ -73,6 +73,15 @@ def test_a_lower_bound_above_the_distortion_found_is_an_error(run, figures, monk
     assert list((run.folder / "magic").iterdir()) == []
 
 
+def test_a_lower_bound_of_nan_is_an_error(run):
+    model = zoo.Model("some", mlp(), {}, 0.0, 0.0)
+    found, proven = np.full((2, 3), np.inf), np.zeros((2, 3))
+    proven[1, 2] = np.nan
+    bounds = measure.Bounds(model, np.zeros(2, int), found, {"magic": proven}, {})
+    with pytest.raises(ValueError, match="image 1 and target 2 is nan, but inf was found"):
+        measure.verify(bounds)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
