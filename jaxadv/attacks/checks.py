@@ -6,9 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float, Int32
 
+from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.types import LogitsFn
+
+NUMBERS = (bool, int, float, complex)
+ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params
 
 
 def validated(
@@ -25,6 +30,7 @@ def validated(
     Raises ValueError where they or logits_fn are not what `minimal_adversarial` asks for. Warns if
     the logits look like probabilities, on which cross-entropy would apply softmax twice.
     """
+    _refuse_tracers(x=x, params=params, **{name: target})
     x, target = checked_images(x), np.asarray(target)
     sample = x[:batch_size]
     classes = number_of_classes(logits_fn, params, sample)
@@ -34,8 +40,20 @@ def validated(
     return x, target
 
 
+def checked_options(options: Any) -> AttackOptions:
+    """The options, by default `AttackOptions()`; ValueError where they are anything else."""
+    if options is None:
+        return AttackOptions()
+    if not isinstance(options, AttackOptions):
+        name = getattr(options, "__qualname__", None)
+        hint = f"; call it: {name}()" if name else ""
+        raise ValueError(f"options must be an AttackOptions, got {options!r:.200}{hint}")
+    return options
+
+
 def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     """Returns x as a floating-point array, or raises ValueError: (B, …), finite, in [0, 1]."""
+    _refuse_tracers(x=x)
     x = np.asarray(x)
     if not np.issubdtype(x.dtype, np.floating):
         raise ValueError(
@@ -57,7 +75,11 @@ def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
 
 
 def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B *image"]) -> int:
-    """Returns k, or raises ValueError: logits_fn maps (B, …) images to (B, k) logits, k ≥ 2."""
+    """Returns k, or raises ValueError: logits_fn maps (B, …) images to (B, k) logits, k ≥ 2.
+
+    So it does where params has a leaf that is no array.
+    """
+    _check_arrays(params)
     try:
         output = jax.eval_shape(logits_fn, params, x)
     except Exception as error:  # whatever the user's function raises
@@ -73,6 +95,26 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     if not jnp.issubdtype(output.dtype, jnp.floating):
         raise ValueError(f"logits_fn must return floating-point logits, got {output.dtype}")
     return shape[1]
+
+
+def _refuse_tracers(**values):
+    for name, value in values.items():
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
+            raise ValueError(
+                f"attacks are not traceable, by jax.jit, vmap or grad, got a tracer in {name}:"
+                " call them outside, on whole arrays, of as many images as there are"
+            )
+
+
+def _check_arrays(params):
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not isinstance(leaf, ARRAYS) and not hasattr(leaf, "__jax_array__"):
+            raise ValueError(
+                f"params must be a pytree of arrays, got {type(leaf).__name__} as"
+                f" params{jax.tree_util.keystr(path)}; of an Equinox module, give the arrays of"
+                " params, static = eqx.partition(model, eqx.is_array), and let logits_fn call"
+                " eqx.combine(params, static)"
+            )
 
 
 def _checked_classes(name, values, images, classes):

@@ -26,9 +26,9 @@ def minimal_adversarial(
     accelerators with faster, less precise matrix products, jax.default_matmul_precision "highest").
 
     Args:
-      logits_fn: pure function (params, (B, …) images) -> (B, k) logits. Static under jit: give the
-        same function object to use a compilation again.
-      params: pytree of arrays.
+      logits_fn: pure function (params, (B, …) images) -> (B, k) logits. Keep it: a new function, as
+        a lambda in each call, is compiled anew, for seconds, even where its code is the same.
+      params: pytree of arrays; of an Equinox module, those of `eqx.partition`.
       x: (B, …) floating-point images in [0, 1].
       target: (B,) integer classes in [0, k).
       options: settings of the attack; by default `AttackOptions()`.
@@ -38,8 +38,8 @@ def minimal_adversarial(
       An `AttackResult` of NumPy arrays with leading axis B.
 
     Raises:
-      ValueError: x, target or logits_fn are not as above, or none of the first 256 images has
-        finite logits.
+      ValueError: an argument is not as above, or a tracer, as under jit, vmap and grad; or none of
+        the first 256 images has finite logits.
 
     Example:
       >>> import numpy as np
@@ -48,5 +48,6 @@ def minimal_adversarial(
       >>> np.round(result.x_adv.astype(float), 2).tolist(), result.success.tolist()
       ([[0.4, 0.4, 0.0]], [True])
     """
+    options = checks.checked_options(options)
     x, target = checks.validated(logits_fn, params, x, target)
-    return queues.attack(logits_fn, params, x, target, options or AttackOptions(), progress)
+    return queues.attack(logits_fn, params, x, target, options, progress)

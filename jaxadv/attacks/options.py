@@ -1,7 +1,10 @@
 """The settings of the minimum-distortion attack."""
 
 import dataclasses
+import typing
 from typing import Any, Literal
+
+from jaxadv.attacks.settings import converted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +55,8 @@ class AttackOptions:
     many as suit it and the network. Another number may change the last bits of matrix products."""
 
     def __post_init__(self):
-        for name, choices in (
-            ("solver", ("lockstep", "lbfgsb")),
-            ("penalty", ("l2_squared", "l2")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        for name, type_ in type(self).__annotations__.items():
-            if getattr(self, name) is None and type_ not in (float | None, int | None):
-                raise ValueError(f"{name} must not be None")
+        for name, expected in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, converted(name, getattr(self, name), expected))
         for name in (
             *("c_steps", "max_iterations", "max_evaluations"),
             *("history_size", "batch_size", "smoothing_rounds"),

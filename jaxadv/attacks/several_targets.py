@@ -43,10 +43,10 @@ def all_targets(
     Raises:
       ValueError: as `minimal_adversarial`.
     """
+    options = checks.checked_options(options)
     x = checks.checked_images(x)
     x, _ = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
     classes = checks.number_of_classes(logits_fn, params, x[:1])
-    options = options or AttackOptions()
 
     def targets(part):
         return np.tile(np.arange(classes, dtype=np.int32), (len(x[part]), 1))
@@ -87,6 +87,7 @@ def untargeted(
     Raises:
       ValueError: as `minimal_adversarial`; or `classes` is not from 1 to k − 1.
     """
+    options = checks.checked_options(options)
     x, label = checks.validated(logits_fn, params, x, label, name="label")
     others = checks.number_of_classes(logits_fn, params, x[:1]) - 1
     classes = min(4, others) if classes is None else classes
@@ -108,7 +109,6 @@ def untargeted(
             cost=results.cost.sum(axis=1) + likely,
         )
 
-    options = options or AttackOptions()
     parts = _attack_each(logits_fn, params, x, classes, nearest, options, progress)
     return concatenated([smallest(part) for part in parts])
 

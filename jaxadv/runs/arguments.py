@@ -4,13 +4,14 @@ import dataclasses
 import difflib
 import sys
 import tomllib
-import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+
+from jaxadv.attacks.settings import converted
 
 Config = TypeVar("Config")
 
@@ -67,30 +68,8 @@ def _replaced(default, values, where):
                 raise ValueError(f"{key!r} in {where} must be a table, got {value!r}")
             new[key] = _replaced(getattr(default, key), value, f"[{key}] of {where}")
         else:
-            new[key] = _converted(key, value, expected[key], where)
+            new[key] = converted(f"{key!r} in {where}", value, expected[key])
     try:
         return dataclasses.replace(default, **new)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-
-
-def _converted(key, value, expected, where):
-    """The value in the type expected; int passes for float, str for Path, and list for tuple."""
-    origin, arguments = typing.get_origin(expected) or expected, typing.get_args(expected)
-    if type(value) is int and not -(2**63) <= value < 2**63:
-        raise ValueError(f"{key!r} in {where} must have at most 64 bits")
-    if origin is types.UnionType:  # with None, which TOML does not have
-        return _converted(key, value, arguments[0], where)
-    if origin is typing.Literal and value not in arguments:
-        raise ValueError(f"{key!r} in {where} must be one of {arguments}, got {value!r}")
-    if origin is typing.Literal:
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_converted(key, item, arguments[0], where) for item in value)
-    if origin is Path and isinstance(value, str):
-        return Path(value)
-    if origin is float and type(value) is int:
-        return float(value)
-    if type(value) is not origin:
-        raise ValueError(f"{key!r} in {where} must be of type {origin.__name__}, got {value!r}")
-    return value

@@ -1,12 +1,14 @@
 """Bad input is refused before any work, with what was got and what was expected."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
-from jaxadv import minimal_adversarial
-from jaxadv.attacks import queues
+from jaxadv import all_targets, minimal_adversarial, untargeted
+from jaxadv.attacks import checks, queues
 from jaxadv.attacks.results import AttackResult
 
 X = np.full((4, 3), 0.5, np.float32)
@@ -70,6 +72,37 @@ def test_target(target, message):
 def test_logits_fn(function, message):
     with pytest.raises(ValueError, match=message):
         minimal_adversarial(function, None, X, TARGET)
+
+
+@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted, all_targets])
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
+@pytest.mark.parametrize("traced", ["x", "params"])
+def test_tracers(monkeypatch, attack, transform, traced):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    target = () if attack is all_targets else (TARGET,)
+
+    def distortion(value):
+        arguments = (0.0, value) if traced == "x" else (value, X)
+        return attack(logits_fn, *arguments, *target).distortion.sum()
+
+    value = X if traced == "x" else np.ones(4, np.float32)
+    with pytest.raises(ValueError, match=f"attacks are not traceable.* tracer in {traced}"):
+        transform(distortion)(value[0] if transform is jax.grad and traced == "params" else value)
+
+
+@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted, all_targets])
+def test_params_that_are_no_arrays(attack):
+    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    target = () if attack is all_targets else (TARGET,)
+    with pytest.raises(ValueError, match=r"as params\.activation; .*eqx.partition"):
+        attack(lambda model, x: jax.vmap(model)(x), model, X, *target)
+    with pytest.raises(ValueError, match=r"arrays, got str as params\['name'\]"):
+        attack(logits_fn, {"name": "linear"}, X, *target)
+
+
+@pytest.mark.parametrize("params", [None, 2, 0.5, [np.ones(3), np.float32(1)], jax.random.key(0)])
+def test_params_that_are_arrays(params):
+    assert checks.number_of_classes(logits_fn, params, X) == 2
 
 
 def test_probabilities_warn(monkeypatch):

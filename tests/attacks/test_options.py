@@ -1,9 +1,10 @@
 """Settings that cannot work are refused, with what was got and what was expected."""
 
 import jaxtyping
+import numpy as np
 import pytest
 
-from jaxadv import AttackOptions
+from jaxadv import AttackOptions, all_targets, minimal_adversarial, untargeted
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,53 @@ def test_options(setting, message):
         AttackOptions(**setting)
 
 
-@pytest.mark.parametrize("name", ["tol", "c_steps", "smoothing_rounds"])
-def test_settings_that_cannot_be_none(name):
-    with pytest.raises(ValueError, match=f"{name} must not be None"):
-        AttackOptions(**{name: None})
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"c_steps": 2.5}, "c_steps must be of type int, got 2.5"),
+        ({"c_steps": 2.0}, "c_steps must be of type int, got 2.0"),
+        ({"history_size": "3"}, "history_size must be of type int, got '3'"),
+        ({"max_iterations": True}, "max_iterations must be of type int, got True"),
+        ({"max_iterations": np.bool_(True)}, "max_iterations must be of type int, got .*True"),
+        ({"batch_size": 8.0}, "batch_size must be of type int, got 8.0"),
+        ({"tol": "0.1"}, "tol must be of type float, got '0.1'"),
+        ({"temperature": False}, "temperature must be of type float, got False"),
+        ({"growth": np.ones(2)}, "growth must be of type float, got array"),
+        ({"restart": 1}, "restart must be of type bool, got 1"),
+        ({"penalty": np.zeros(2)}, "penalty must be one of .*, got array"),
+        ({"tol": None}, "tol must be of type float, got None"),
+        ({"smoothing_rounds": None}, "smoothing_rounds must be of type int, got None"),
+    ],
+)
+def test_settings_of_the_wrong_type(setting, message):
+    with pytest.raises(ValueError, match=message):
+        AttackOptions(**setting)
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    plain = AttackOptions(c_steps=3, tol=0.25, growth=4.0, restart=False, batch_size=8)
+    numpy = AttackOptions(
+        c_steps=np.int64(3),
+        tol=np.float32(0.25),
+        growth=np.int32(4),
+        restart=np.bool_(False),
+        batch_size=np.uint8(8),
+    )
+    assert repr(numpy) == repr(plain) and hash(numpy) == hash(plain)
+
+
+@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted, all_targets])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (AttackOptions.quick, r"got <bound method .*; call it: AttackOptions.quick\(\)"),
+        (AttackOptions, r"got <class .*; call it: AttackOptions\(\)"),
+        ({"c_steps": 3}, r"must be an AttackOptions, got {'c_steps': 3}$"),
+        ({}, "must be an AttackOptions, got {}$"),
+        ("quick", "must be an AttackOptions, got 'quick'$"),
+    ],
+)
+def test_options_that_are_none(attack, options, message):
+    target = () if attack is all_targets else ([0],)
+    with pytest.raises(ValueError, match=message):
+        attack(lambda params, x: x, None, np.ones((1, 2)), *target, options)
