@@ -3,9 +3,13 @@
 import functools
 import importlib
 import inspect
+import sys
+import sysconfig
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jaxadv
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
@@ -33,8 +37,8 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
     try:
         module = importlib.import_module(module_name)
         pair = getattr(module, function_name)()
-    except Exception as error:  # the user's code may raise any
-        reason = f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # the user's code may raise any
+        reason = f"{type(error).__name__}: {error}{_place(error)}{_hint(name)}"
         raise ValueError(f"cannot import model {name!r}: {reason}") from error
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
@@ -55,8 +59,27 @@ def layers_source(network: Network | LogitsOnly) -> str:
         for part in (type(layer), *vars(layer).values())
         if inspect.isclass(part) or inspect.isfunction(part)
     ]
-    paths = {Path(inspect.getfile(part)) for part in parts}
-    return cache.fingerprint([path.read_bytes() for path in sorted(paths) if path.exists()])
+    modules = (sys.modules.get(part.__module__) for part in parts)
+    paths = {Path(getattr(module, "__file__", None) or "") for module in modules}  # not of a REPL
+    return cache.fingerprint([path.read_bytes() for path in sorted(paths) if path.is_file()])
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's code raised an error: the last line that is not of a library."""
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    libraries = {Path(jaxadv.__file__).parent, *map(Path, installed)}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        frozen = frame.filename.startswith("<")
+        if not frozen and libraries.isdisjoint(Path(frame.filename).parents):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""
+
+
+def _hint(name: str) -> str:
+    module, _, function = name.partition(":")
+    dotted = module.removesuffix(".py").replace("/", ".").strip(".")
+    right = f"{dotted}:{function.removesuffix('()')}"
+    return "" if right == name else f"; write it as {right}"
 
 
 def layered(name: str, network: Network | LogitsOnly) -> Network:

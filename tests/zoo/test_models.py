@@ -190,6 +190,47 @@ def test_bad_own_models(own_models, name, message):
         zoo.check_names([name], MNIST)
 
 
+OWN_ERRORS = """import json
+def divides():
+    return 1 / 0
+def parses():
+    return json.loads("no")
+def leaves():
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("own_models:divides", r"ZeroDivisionError: .* \(.*/own_models\.py, line 3\)$"),
+        ("own_models:parses", r"JSONDecodeError: .* \(.*/own_models\.py, line 5\)$"),
+        ("own_models:leaves", r"SystemExit: 3 \(.*/own_models\.py, line 7\)$"),
+        ("own_models:none", "no attribute 'none'$"),
+        ("own_models.py:divides", "; write it as own_models:divides$"),
+        ("./own_models.py:divides", "; write it as own_models:divides$"),
+        ("own_models:divides()", "; write it as own_models:divides$"),
+    ],
+)
+def test_errors_of_own_code_tell_where(own_models, name, message):
+    own_models.write_text(OWN_ERRORS)
+    with pytest.raises(ValueError, match=f"^cannot import model '.*': .*{message}"):
+        zoo.check_names([name], MNIST)
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("def broken(:", r"SyntaxError: .* \(own_models\.py, line 1\)$"),
+        ("x = 1\nimport sys\nsys.exit()", r"SystemExit: .*own_models\.py, line 3\)$"),
+    ],
+)
+def test_errors_of_own_modules_tell_where(own_models, code, message):
+    own_models.write_text(code)
+    with pytest.raises(ValueError, match=f"cannot import model .*{message}"):
+        zoo.check_names(["own_models:good"], MNIST)
+
+
 def test_own_logits_whose_code_is_in_no_file(monkeypatch):
     module = types.ModuleType("no_file")
     module.good = lambda: (lambda params, x: x.reshape(len(x), -1)[:, :10], {})
