@@ -11,6 +11,7 @@ from jaxtyping import Float, Int32
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.types import LogitsFn
+from jaxadv.errors import InputError
 
 NUMBERS = (bool, int, float, complex)
 ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params
@@ -136,7 +137,7 @@ def _check_logits(logits):
     # Classes may be masked by -∞.
     finite = np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)
     if not finite.any():
-        raise ValueError("logits_fn returned NaN or infinity for every image")
+        raise InputError("logits_fn returned NaN or infinity for every image")
     if np.allclose(logits[finite].sum(axis=1), 1, atol=1e-3) and logits[finite].min() >= 0:
         warnings.warn(
             "the logits look like probabilities (each row is non-negative and sums to 1):"
