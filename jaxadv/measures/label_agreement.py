@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from jaxadv.measures.maximisers import Maximisers, distinct
-from jaxadv.measures.statistics import Comparison, compare, holm
+from jaxadv.measures.statistics import Comparison, compare, equivalent, holm
 
 KINDS = ("natural", "random")  # the two fields of `Maximisers`: single units, random directions
 
@@ -48,7 +48,8 @@ def compare_layers(
       seed: of the resamples.
 
     Returns:
-      Fields of `Comparison`, `p_holm` after Holm over all rows, and for either of `KINDS` the mean,
+      Fields of `Comparison`, `p_holm` after Holm over all rows, whether the two are `equivalent`,
+      each row on its own, and for either of `KINDS` the mean,
       quartiles and each direction's agreement; None for directions that are left out since they
       have no k best images (`distinct`).
     """
@@ -76,5 +77,7 @@ def _row(found, labels, k, seed):
             "agreement": [a if keep else None for a, keep in zip(each.tolist(), kept, strict=True)],
         }
     comparison = compare(samples[0], samples[1], seed)
-    missing = dict.fromkeys(Comparison._fields)
-    return row | (comparison._asdict() if comparison else missing) | {"p_holm": None}
+    if comparison is None:
+        return row | dict.fromkeys((*Comparison._fields, "equivalent", "p_holm"))
+    same = {"equivalent": equivalent(comparison.interval), "p_holm": None}
+    return row | comparison._asdict() | same

@@ -10,6 +10,7 @@ from jaxtyping import Float, Integer, Shaped
 
 RESAMPLES = 9999  # of the bootstrap of a difference, and of the permutation test
 CONFIDENCE = 0.95
+EQUIVALENCE = 0.05  # margin of a difference of fractions that are taken for equal
 RESAMPLINGS = 2000  # of the bootstrap of a mean
 
 
@@ -59,6 +60,20 @@ def compare(
     )
     interval = float(low), float(high)
     return Comparison(float(test.statistic), interval, *_effect(*pair), float(test.pvalue))
+
+
+def equivalent(interval: tuple[float, float], margin: float = EQUIVALENCE) -> bool:
+    """Whether a difference lies within ± margin, by two one-sided tests (Schuirmann, 1987).
+
+    Both reject where the interval of the difference is inside, each at half of what the interval's
+    confidence leaves: at 2.5 % for one of 95 %. False says that this was not shown.
+    """
+    return max(-interval[0], interval[1]) < margin
+
+
+def least_p(tests: int) -> float:
+    """The smallest p that `compare` can find by resampling, after Holm for so many tests."""
+    return min(1.0, tests * 2 / (RESAMPLES + 1))
 
 
 def _difference(first, second, axis=-1):

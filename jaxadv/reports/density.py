@@ -121,7 +121,8 @@ def note(figures: Figures) -> str:
     return (
         f"{figures['images']} test images of {figures['dataset']}, {figures['samples']} samples per"
         f" image, norm and region,{clipped} clipped to [0, 1], {run_of(figures)} In"
-        " brackets: 95 % bootstrap over images; <: Clopper–Pearson, 97.5 %."
+        " brackets: 95 % bootstrap over images; <: none was found, and Clopper–Pearson at 97.5 %"
+        " bounds the mean over these images, not over others."
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxadv.datasets import Dataset
 from jaxadv.measures.label_agreement import label_agreement
 from jaxadv.measures.maximisers import Maximisers, distinct
+from jaxadv.measures.statistics import EQUIVALENCE, least_p
 from jaxadv.reports import pictures, plots
 from jaxadv.reports.tables import Figures, Table, percent, run_of
 
@@ -85,7 +86,22 @@ def note(figures: Figures) -> str:
         f"{figures['images']} images of {source}, {figures['directions']} directions of each kind,"
         f" or all units, {run_of(figures)} Difference: units less random directions;"
         " g is Hedges', p that of a permutation test, after Holm. Left out: units with the same"
-        " value on more images than fit among the k best."
+        f" value on more images than fit among the k best.{_conclusions(figures)}"
+    )
+
+
+def _conclusions(figures):
+    """What the tests can tell, and what not."""
+    rows = [row for layer in figures["layers"] for row in layer["statistics"]]
+    compared = [row for row in rows if row["p"] is not None]
+    if not compared:
+        return ""
+    return (
+        f" p is {least_p(len(compared)):.2g} at least, as resamples are finite. A large p does not"
+        f" show equality; that the means differ by less than {100 * EQUIVALENCE:g} points, two"
+        f" one-sided tests at 2.5 % show for {sum(row['equivalent'] for row in compared)} of"
+        f" {len(compared)} rows, each on its own. Units of one convolutional filter are not"
+        " independent: for their layers p and the intervals are too small."
     )
 
 

@@ -111,6 +111,11 @@ def test_files(run, figures):
         *pictures,
     }
     text = (out / "units.md").read_text(encoding="utf-8")
+    rows = [row for layer in figures["layers"] for row in layer["statistics"]]
+    same = [max(abs(bound) for bound in row["interval"]) < 0.05 for row in rows]
+    assert [row["equivalent"] for row in rows] == same
+    assert f"p is {0.002 * len(rows):.2g} at least" in text
+    assert f"show for {sum(same)} of {len(rows)} rows" in text
     assert "seed 0" in text and f"chance is {100 * figures['chance']:.1f}" in text
     for name, layer in zip(LAYERS, figures["layers"], strict=True):
         for row in layer["statistics"]:

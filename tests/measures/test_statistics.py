@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxadv.measures.statistics import bootstrap_mean, clopper_pearson, compare, holm
+from jaxadv.measures import statistics
+from jaxadv.measures.statistics import (
+    bootstrap_mean,
+    clopper_pearson,
+    compare,
+    equivalent,
+    holm,
+    least_p,
+)
 
 
 def test_comparison_against_student():
@@ -22,6 +30,24 @@ def test_comparison_against_student():
         np.ptp(half) * (1 / 150 + 1 / 200) ** 0.5, rel=0.03
     )
     assert found.p == pytest.approx(student.pvalue, rel=0.5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02, -0.02, 0.04, -0.04, 0.1])
+def test_equivalence_against_two_t_tests(shift):
+    rng = np.random.default_rng(0)
+    pair = rng.normal(0, 0.15, 200), rng.normal(0, 0.15, 200)
+    pair = pair[0] - pair[0].mean() + shift, pair[1] - pair[1].mean()
+    above = scipy.stats.ttest_ind(pair[0] + 0.05, pair[1], alternative="greater").pvalue
+    below = scipy.stats.ttest_ind(pair[0] - 0.05, pair[1], alternative="less").pvalue
+    assert equivalent(compare(*pair, seed=0).interval) == (max(above, below) < 0.025)
+    assert not equivalent((shift - 0.05, shift + 0.05))
+
+
+def test_least_p(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 99)
+    p = compare(np.arange(30) + 100.0, np.arange(30) * 1.0, seed=0).p
+    assert p == pytest.approx(least_p(1)) and least_p(7) == pytest.approx(7 * p)
+    assert least_p(100) == 1
 
 
 def test_comparison_of_few():
