@@ -16,7 +16,7 @@ MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob
 COMMANDS = "commands"
 FOLDERS = (  # from the top down
     *("reports", "measures", "runs", "zoo", "training", "certify", "attacks"),
-    *("models", "networks", "spectral", "solvers", "datasets", "storage", "errors"),
+    *("models", "networks", "spectral", "solvers", "datasets", "storage"),
 )
 LEVELS = (COMMANDS, *FOLDERS)
 FOLDERS_MAY_NOT = {"jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}

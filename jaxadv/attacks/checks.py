@@ -11,7 +11,7 @@ from jaxtyping import Float, Int32
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.types import LogitsFn
-from jaxadv.errors import InputError
+from jaxadv.storage.errors import InputError
 
 NUMBERS = (bool, int, float, complex)
 ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params

@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxadv.datasets import idx
 from jaxadv.datasets.sources import Source
-from jaxadv.errors import InputError
+from jaxadv.storage.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 LARGEST = 2**29  # bytes of arrays in a wheel, twice what there are

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxadv.datasets import fetch, idx, prepared, sources
 from jaxadv.datasets.dataset import Dataset, DatasetInfo
-from jaxadv.errors import InputError
+from jaxadv.storage.errors import InputError
 
 
 def info(name: str) -> DatasetInfo:

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certify import Mlp, affine_layers, crown, eclipse_fast, from_lipschitz, pair_products
 from jaxadv.datasets import Dataset
-from jaxadv.errors import InputError
 from jaxadv.networks import predictions
+from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress, attack_all_targets
 

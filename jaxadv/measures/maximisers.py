@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.attacks.types import Progress
-from jaxadv.errors import InputError
 from jaxadv.networks import Network, Params
+from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress
 

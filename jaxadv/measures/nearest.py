@@ -9,8 +9,8 @@ import numpy as np
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
 from jaxadv.datasets import Dataset
-from jaxadv.errors import InputError
 from jaxadv.networks import predictions
+from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
 from jaxadv.zoo.attack import NamedProgress, attack_all_targets
 

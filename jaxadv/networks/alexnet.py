@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxadv.errors import InputError
 from jaxadv.networks.layers import HE_NORMAL, Convolution, FullyConnected, Standardise
 from jaxadv.networks.network import Network, Params
+from jaxadv.storage.errors import InputError
 
 
 def alexnet(classes: int = 1000) -> Network:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
-from jaxadv.errors import InputError
+from jaxadv.storage.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 STORAGES = {

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import jax
 from rich.console import Console
 
-from jaxadv.errors import InputError
 from jaxadv.runs import arguments
 from jaxadv.runs.settings import check_writable
+from jaxadv.storage.errors import InputError
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells have it
 

@@ -10,8 +10,8 @@ import pytest
 
 from jaxadv import datasets, transfer_table
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.errors import InputError
 from jaxadv.runs import command, console
+from jaxadv.storage.errors import InputError
 from jaxadv.transfer_table import Config
 
 

@@ -86,8 +86,8 @@ def _started(options, lane, found):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
     """
-    rounding = least_lead(0.0, lane.gap, found.magnitude)
-    gap = jnp.maximum(-found.margin, rounding + jnp.finfo(rounding.dtype).tiny ** 0.5)  # for ties
+    least = tuning.LEAST_GAP * least_lead(0.0, lane.gap, found.magnitude)
+    gap = jnp.maximum(-found.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
     gradient_squared = jnp.vdot(found.gradient, found.gradient)
     linear_norm_squared = gap**2 / gradient_squared
     c = gradient_squared / (4 * gap)

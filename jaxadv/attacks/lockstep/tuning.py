@@ -1,5 +1,8 @@
 """Numbers that the lockstep attack was tuned with, by subject."""
 
+# The gap at x
+LEAST_GAP = 16  # in leads that rounding hides, taken for smaller ones
+
 # Descents
 ARMIJO = 1e-4  # of the slope, what a step must gain
 SHRINK = 0.1, 0.5  # factors by which a refused step is shortened, at most and at least
