@@ -46,4 +46,5 @@ def converted(name: str, value: Any, expected: Any) -> Any:
     truth = isinstance(value, bool | np.bool_)  # which Python takes for an int
     if truth != (origin is bool) or not isinstance(value, (origin, NUMBERS.get(origin, origin))):
         raise ValueError(f"{name} must be of type {origin.__name__}, got {value!r}")
-    return origin(value)
+    result: Any = origin
+    return result(value)
