@@ -101,7 +101,7 @@ def _conclusions(figures):
         f" show equality; that the means differ by less than {100 * EQUIVALENCE:g} points, two"
         f" one-sided tests at 2.5 % show for {sum(row['equivalent'] for row in compared)} of"
         f" {len(compared)} rows, each on its own. Units of one convolutional filter are not"
-        " independent: for their layers p and the intervals are too small."
+        " independent: for their layers p is too small and the interval too short."
     )
 
 
