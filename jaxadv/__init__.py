@@ -23,8 +23,8 @@ __all__ = [
 
 _PACKAGES = frozenset(
     {
-        *("attacks", "certify", "datasets", "errors", "measures", "models", "networks", "reports"),
-        *("runs", "solvers", "spectral", "storage", "training", "zoo"),
+        *("attacks", "certify", "datasets", "measures", "models", "networks", "reports", "runs"),
+        *("solvers", "spectral", "storage", "training", "zoo"),
     }
 )
 

@@ -31,7 +31,7 @@ def validated(
     Raises ValueError where they or logits_fn are not what `minimal_adversarial` asks for. Warns if
     the logits look like probabilities, on which cross-entropy would apply softmax twice.
     """
-    _refuse_tracers(x=x, params=params, **{name: target})
+    _refuse_tracers(params=params, **{name: target})
     x, target = checked_images(x), np.asarray(target)
     sample = x[:batch_size]
     classes = number_of_classes(logits_fn, params, sample)

@@ -7,6 +7,15 @@ from jaxtyping import Float, Int
 ROUNDING = 4  # units in the last place by which logits may differ from one computation to another
 
 
+def target_and_others(
+    logits: Float[jax.Array, "*lanes k"], target: Int[jax.Array, "*lanes"]
+) -> tuple[Float[jax.Array, "*lanes"], Float[jax.Array, "*lanes k"]]:
+    """The target's logit; and the logits with -∞ in its place."""
+    at_target = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    is_target = jnp.arange(logits.shape[-1]) == target[..., None]
+    return at_target, jnp.where(is_target, -jnp.inf, logits)
+
+
 def lead_and_magnitude(
     logits: Float[jax.Array, "*lanes k"], target: Int[jax.Array, "*lanes"]
 ) -> tuple[Float[jax.Array, "*lanes"], Float[jax.Array, "*lanes"]]:
@@ -14,9 +23,8 @@ def lead_and_magnitude(
 
     Other logits are not looked at: classes that are masked, by -1e9 or -∞, count for nothing.
     """
-    at_target = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-    is_target = jnp.arange(logits.shape[-1]) == target[..., None]
-    largest = jnp.max(jnp.where(is_target, -jnp.inf, logits), axis=-1)
+    at_target, others = target_and_others(logits, target)
+    largest = jnp.max(others, axis=-1)
     return at_target - largest, jnp.maximum(jnp.abs(at_target), jnp.abs(largest))
 
 
@@ -28,4 +36,9 @@ def least_lead(
     The gap, by which the current class leads the target at x, is the same whatever is added to all
     logits, and scales as they do.
     """
-    return jnp.maximum(margin * gap, ROUNDING * jnp.finfo(magnitude.dtype).eps * magnitude)
+    return jnp.maximum(margin * gap, rounding(magnitude))
+
+
+def rounding(magnitude: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
+    """By how much logits of a magnitude may differ from one computation to another."""
+    return ROUNDING * jnp.finfo(magnitude.dtype).eps * magnitude

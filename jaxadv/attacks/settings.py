@@ -40,11 +40,13 @@ def converted(name: str, value: Any, expected: Any) -> Any:
         return tuple(converted(name, item, arguments[0]) for item in value)
     if origin is Path and isinstance(value, str):
         return Path(value)
-    too_long = type(value) is int and not -(2**63) <= value < 2**63
-    if too_long:
+    if _is_long(value):
         raise ValueError(f"{name} must have at most 64 bits")
     truth = isinstance(value, bool | np.bool_)  # which Python takes for an int
     if truth != (origin is bool) or not isinstance(value, (origin, NUMBERS.get(origin, origin))):
         raise ValueError(f"{name} must be of type {origin.__name__}, got {value!r}")
-    result: Any = origin
-    return result(value)
+    return origin(value)
+
+
+def _is_long(value):
+    return type(value) is int and not -(2**63) <= value < 2**63

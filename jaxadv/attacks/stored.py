@@ -59,14 +59,14 @@ def stored_attack(
     Raises:
       ValueError: as `minimal_adversarial`.
     """
+    made_by = _fingerprint(params, identity, options)
     for part in chunks(len(images)):
         x, target = images[part], targets[part]
 
         def attack(x=x, target=target):
             return minimal_adversarial(logits_fn, params, x, target, options, progress=progress)
 
-        key = _key(params, identity, options, x, target)
-        path = _path(cache_dir, name, part, key)
+        path = _path(cache_dir, name, part, cache.fingerprint(made_by, x, target))
         yield path, _stored(path, attack, (logits_fn, params), len(x), progress)
 
 
@@ -99,6 +99,7 @@ def stored_all_targets(
       ValueError: as `all_targets`.
     """
     classes = checks.number_of_classes(logits_fn, params, images[:1])
+    made_by = _fingerprint(params, identity, options)
     results = []
     for part in chunks(len(images), each=classes):
         x = images[part]
@@ -106,7 +107,7 @@ def stored_all_targets(
         def attack(x=x):
             return all_targets(logits_fn, params, x, options, progress=progress)
 
-        path = _path(cache_dir, name, part, _key(params, identity, options, x, "all targets"))
+        path = _path(cache_dir, name, part, cache.fingerprint(made_by, x, "all targets"))
         results.append(_stored(path, attack, (logits_fn, params), len(x), progress))
     return concatenated(results)
 
@@ -122,9 +123,9 @@ def chunks(count: int, *, each: int = 1) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _key(params, identity, options, *problems):
-    code = cache.source_fingerprint(*CODE)
-    return cache.fingerprint(params, identity, options, code, *problems)
+def _fingerprint(params, identity, options):
+    """Of all that results follow from, but for the problems."""
+    return cache.fingerprint(params, identity, options, cache.source_fingerprint(*CODE))
 
 
 def _path(cache_dir, name, part, key):
@@ -141,18 +142,19 @@ def _stored(
 ) -> AttackResult:
     """The result of an attack on so many images, from its file if it is there and of this model."""
 
-    def made():
+    def make():
         result = attack()
         return result._asdict() | {"logits": _logits(*model, result.x_adv, result.success)}
 
-    found = path.exists()
-    arrays = cache.stored(path, made)
-    if found and not _belongs(arrays, model):
-        warnings.warn(f"{path} is of a model with other logits: it is made anew", stacklevel=3)
-        path.unlink()
-        found, arrays = False, cache.stored(path, made)
-    if progress and found:
-        progress(count)
+    def usable(kept):
+        if not _belongs(kept, model):
+            warnings.warn(f"{path} is of a model with other logits: it is made anew", stacklevel=2)
+            return False
+        if progress:  # which else the attack tells
+            progress(count)
+        return True
+
+    arrays = cache.stored(path, make, usable)
     return AttackResult(**{name: arrays[name] for name in AttackResult._fields})
 
 

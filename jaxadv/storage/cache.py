@@ -118,10 +118,20 @@ def check_digest(digest: str | None, *values: Any) -> None:
         raise ValueError(f"its content has the digest {found}, not {digest}")
 
 
-def stored(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Reads arrays from an .npz file, which is made first where it is not there, or damaged."""
+def stored(
+    path: Path,
+    make: Callable[[], dict[str, np.ndarray]],
+    usable: Callable[[dict[str, np.ndarray]], bool] = lambda arrays: True,
+) -> dict[str, np.ndarray]:
+    """Reads arrays from an .npz file, which is made where it is not there, damaged or not usable.
+
+    Args:
+      path: of the file.
+      make: makes the arrays.
+      usable: called with arrays that were read.
+    """
     arrays = intact(path, _read)
-    if arrays is None:
+    if arrays is None or not usable(arrays):
         arrays = {name: np.asarray(array) for name, array in make().items()}
         digest: dict[str, Any] = {DIGEST: np.array(fingerprint(arrays))}
         with replacing(path) as temporary:

@@ -182,6 +182,16 @@ def test_progress_counts_all_images(tmp_path, attacked):
         assert told == [8, 8, 4]
 
 
+def test_progress_counts_images_of_a_damaged_file_once(tmp_path, attacked):
+    attack(tmp_path)
+    first, *_ = sorted(tmp_path.glob("attacks/*"))
+    first.write_bytes(first.read_bytes()[:-50])
+    told = []
+    with pytest.warns(UserWarning, match="is damaged"):
+        attack(tmp_path, progress=told.append)
+    assert told == [8, 8, 4]
+
+
 def test_names_that_file_names_cannot_hold(tmp_path, attacked):
     network = LINEAR._replace(name="mine:network")
     paths = [path for path, _ in stored.stored_attack(*network, IMAGES, TARGETS, OPTIONS, tmp_path)]

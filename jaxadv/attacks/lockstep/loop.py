@@ -23,7 +23,7 @@ from jaxadv.attacks.lockstep.lane import (
     loaded,
 )
 from jaxadv.attacks.lockstep.stages import aimed, received
-from jaxadv.attacks.margins import lead_and_magnitude
+from jaxadv.attacks.margins import lead_and_magnitude, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -95,9 +95,7 @@ def _evaluate(logits_fn, params, shape, points, target, temperature, stage) -> E
     def total_loss(points):
         logits = logits_fn(params, points.reshape(-1, *shape)).astype(points.dtype)
         margin, magnitude = lead_and_magnitude(logits, target)
-        at_target = jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
-        is_target = jnp.arange(logits.shape[1]) == target[:, None]
-        others = jnp.where(is_target, -jnp.inf, logits)
+        at_target, others = target_and_others(logits, target)
         rivals = jnp.where(descending[:, None], logits, others) - at_target[:, None]
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
         scaled = rivals * (1 / temperature)[:, None]

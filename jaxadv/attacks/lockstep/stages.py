@@ -37,7 +37,7 @@ from jaxadv.attacks.lockstep.lane import (
     succeeds,
 )
 from jaxadv.attacks.lockstep.search import minimised, on_ray
-from jaxadv.attacks.margins import least_lead
+from jaxadv.attacks.margins import rounding
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.solvers.pairs import Pairs, projected_direction
 
@@ -86,7 +86,7 @@ def _started(options, lane, found):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
     """
-    least = tuning.LEAST_GAP * least_lead(0.0, lane.gap, found.magnitude)
+    least = tuning.LEAST_GAP * rounding(found.magnitude)
     gap = jnp.maximum(-found.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
     gradient_squared = jnp.vdot(found.gradient, found.gradient)
     linear_norm_squared = gap**2 / gradient_squared
