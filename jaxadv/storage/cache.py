@@ -108,13 +108,13 @@ def set_aside(path: Path, reason: str) -> None:
     )
 
 
-def check_digest(digest: str | None, *values: Any) -> None:
-    """Checks what was read against the `fingerprint` kept with it; None, of older files, passes.
+def check_digest(digest: str, *values: Any) -> None:
+    """Checks what was read against the `fingerprint` kept with it.
 
     Raises:
       ValueError: it is another.
     """
-    if digest not in (None, found := fingerprint(*values)):
+    if digest != (found := fingerprint(*values)):
         raise ValueError(f"its content has the digest {found}, not {digest}")
 
 

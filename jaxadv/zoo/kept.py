@@ -115,7 +115,7 @@ def _read(path: Path, name: str, network: Network) -> Model:
     with safetensors.safe_open(path, "numpy") as file:
         flat = {key: file.get_tensor(key) for key in file.keys()}
         about = dict(file.metadata())
-    cache.check_digest(about.pop(cache.DIGEST, None), flat, about)
+    cache.check_digest(about.pop(cache.DIGEST), flat, about)
     params = {str(layer.name): {} for layer in network.layers}  # flattening drops empty ones
     params |= flax.traverse_util.unflatten_dict(flat, sep="/")
     results = json.loads(about["results"])
