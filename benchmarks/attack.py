@@ -14,8 +14,8 @@ stands below the tables.
 
 import dataclasses
 import functools
-import sys
 import time
+from collections.abc import Callable
 
 import attack_report as report
 import common
@@ -26,6 +26,7 @@ from attack_report import OURS
 from peers import Attack, Outcome
 
 from jaxadv import AttackOptions, minimal_adversarial, untargeted, zoo
+from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.runs import command
 from jaxadv.runs.console import console, progress_bars
@@ -52,7 +53,6 @@ class Config(common.Common):
 
 def run(config: Config) -> None:
     """Runs all attacks on both networks, prints the tables and writes the files."""
-    check(config)
     common.pin(config.cores)
     if config.cores is not None:
         peers.use_threads(len(set(config.cores)))
@@ -101,14 +101,15 @@ def attacks(model: zoo.Model, config: Config, targeted: bool) -> list[Attack]:
         # Of images whose class is the target, there is nothing to do but to compile.
         return Attack(name, run, lambda x, _: run(x, done(x)), classify, images)
 
-    if targeted:
-        call = functools.partial(minimal_adversarial, network.logits, params)
-        done = classify
-    else:
-        call = functools.partial(untargeted, network.logits, params)
-        done = lambda x: (classify(x) + 1) % config.info.classes  # noqa: E731
+    attack: Callable[..., AttackResult] = minimal_adversarial if targeted else untargeted
 
-    libraries, missing = peers.torch_attacks(network, params, config.slow, targeted)
+    def call(x, target, **options):
+        return attack(network.logits, params, x, target, **options)
+
+    def done(x):
+        return classify(x) if targeted else (classify(x) + 1) % config.info.classes
+
+    libraries, missing = peers.torch_attacks(model.layered, params, config.slow, targeted)
     if missing:
         console.print(f"Skipped, as it cannot be imported: {'; '.join(missing)}")
     if not targeted:
@@ -128,13 +129,13 @@ def attacks(model: zoo.Model, config: Config, targeted: bool) -> list[Attack]:
             functools.partial(call, options=AttackOptions(solver="lbfgsb")),
             config.lbfgsb_images,
         ),
-        peers.scipy_attack(network, params, classify, config.scipy_images),
+        peers.scipy_attack(model.layered, params, classify, config.scipy_images),
     ]
 
 
 def measure(
     title: str, attack: Attack, x: np.ndarray, classes: np.ndarray, targeted: bool
-) -> tuple[dict, dict[str, float]]:
+) -> tuple[dict, dict[str, float | None]]:
     """Runs an attack on its share of the images.
 
     Returns:
@@ -158,7 +159,7 @@ def measure(
     return {"outcome": outcome, "success": success}, {"compile": compilation, "run": seconds}
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -70,7 +70,7 @@ def load_data(config: Common) -> dict[str, Dataset]:
     return {split: datasets.load("mnist", split, config.data_dir) for split in names}
 
 
-def load_model(name: str, splits: Mapping[str, Dataset], config: Common) -> zoo.Model:
+def load_model(name: str, splits: dict[str, Dataset], config: Common) -> zoo.Model:
     """Reads the network's weights, or trains it."""
     with progress_bars() as bars:
         task = bars.add_task(f"training {name}", total=100)

@@ -15,14 +15,14 @@ import importlib
 import sys
 import types
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 import scipy.optimize
 
-from jaxadv.networks import Convolution, Network, Params
+from jaxadv.networks import Convolution, FullyConnected, Network, Params
 
 BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower
 STUBS = ("torchvision", "visdom")
@@ -89,13 +89,14 @@ def torch_network(network: Network, params: Params):
     """
     import torch
 
-    activations = {
+    activations: dict[Any, Any] = {
         jax.nn.identity: None,
         jax.nn.sigmoid: torch.nn.Sigmoid,
         jax.nn.relu: torch.nn.ReLU,
     }
     modules, h = [], np.zeros((1, *network.input_shape), np.float32)
     for index, layer in enumerate(network.layers):
+        assert isinstance(layer, Convolution | FullyConnected) and layer.name
         kernel, bias = (np.asarray(params[layer.name][key]) for key in ("kernel", "bias"))
         if isinstance(layer, Convolution):
             module = torch.nn.Conv2d(*kernel.shape[2:], layer.size)
@@ -112,7 +113,7 @@ def torch_network(network: Network, params: Params):
         modules.append(module)
         if activation := activations[layer.activation]:
             modules.append(activation())
-        if getattr(layer, "pool", 1) > 1:
+        if isinstance(layer, Convolution) and layer.pool > 1:
             modules.append(torch.nn.MaxPool2d(layer.pool))
         h = np.asarray(network.between(params, h, index, index + 1))
     model = torch.nn.Sequential(*modules).requires_grad_(False).eval()
@@ -131,7 +132,7 @@ def _adv_lib(targeted, model):
             importlib.import_module(name)
         except ImportError:
             sys.modules[name] = types.ModuleType(name)
-            sys.modules[name].models = None
+            setattr(sys.modules[name], "models", None)  # noqa: B010
     from adv_lib import attacks
 
     def method(attack, **settings):

@@ -9,7 +9,6 @@ the images that each device works on side by side; the default is marked.
 
 import dataclasses
 import functools
-import sys
 import time
 from pathlib import Path
 
@@ -50,7 +49,6 @@ class Config(common.Common):
 
 def run(config: Config) -> None:
     """Measures all networks, prints the tables and writes the files."""
-    check(config)
     common.pin(config.cores)
     splits = common.load_data(config)
     results = {}
@@ -175,7 +173,7 @@ def draw(path: Path, results: dict[str, list[dict]]) -> None:
     save(figure, path)
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

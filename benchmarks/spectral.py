@@ -11,7 +11,6 @@ method knows no stride, or no groups.
 import dataclasses
 import functools
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -56,7 +55,6 @@ class Config(common.Common):
 
 def run(config: Config) -> None:
     """Measures all layers, prints the tables and writes the files."""
-    common.check(config)
     common.pin(config.cores)
     params = common.load_model("LeNet-5", common.load_data(config), config).params
     layers = [
@@ -99,7 +97,9 @@ def methods(layer: Layer) -> dict[str, Callable[[jax.Array], jax.Array]]:
     norm = functools.partial(
         conv_operator_norm, grid=layer.grid, strides=layer.stride, groups=layer.groups
     )
-    found = {name: functools.partial(norm, method=name) for name in ("exact", "gram", "power")}
+    found: dict[str, Callable[[jax.Array], jax.Array]] = {
+        name: functools.partial(norm, method=name) for name in ("exact", "gram", "power")
+    }
     if layer.groups == 1:
         found["SVD"] = functools.partial(by_svd, grid=layer.grid, stride=layer.stride)
         if layer.stride == 1:
@@ -114,7 +114,7 @@ def measure(function: Callable[[jax.Array], jax.Array], layer: Layer) -> dict[st
     start = time.perf_counter()
     compiled = jax.jit(function).lower(layer.kernel).compile()
     compilation = time.perf_counter() - start
-    durations = []
+    value, durations = compiled(layer.kernel), []
     for _ in range(REPETITIONS):
         start = time.perf_counter()
         value = jax.block_until_ready(compiled(layer.kernel))
@@ -164,7 +164,7 @@ def tensor_norm(kernel: jax.Array) -> jax.Array:
     others = ("b,c,d->a", "a,c,d->b", "a,b,d->c", "a,b,c->d")
 
     def step(_, state):
-        vectors, _ = state
+        vectors, norm = state
         for axis, indices in enumerate(others):
             rest = [v for index, v in enumerate(vectors) if index != axis]
             vector = jnp.einsum(f"abcd,{indices}", kernel, *rest).conj()
@@ -213,7 +213,7 @@ def seconds(results: dict[str, dict]) -> Table:
     )
 
 
-main = functools.partial(command.main, run, Config)
+main = functools.partial(command.main, common.check, run, Config)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())
