@@ -91,7 +91,7 @@ def smallest_r_bound(weights, bias, x, target):
 @pytest.mark.parametrize(
     "images, pixels, classes, scale, penalty",
     [
-        (3, 30, 3, 1.0, "l2_squared"),
+        (40, 30, 30, 1.0, "l2_squared"),  # many of them tie
         (16, 200, 10, 0.03, "l2"),
         (5, 784, 40, 10.0, "l2_squared"),
     ],
@@ -105,6 +105,7 @@ def test_linear_classifier_of_many_classes_reaches_the_optimum(
     assert result.success.all()
     ratio = result.distortion * np.sqrt(pixels) / bound
     assert ratio.min() >= 1 - 1e-5
+    assert ratio.mean() <= 1.00025
     assert ratio.max() <= 1.001
 
 

@@ -33,8 +33,8 @@ HOPELESS = 1.01  # a second attack whose coarse distortion is so much larger tha
 # Temperatures, in units of the final one
 SOFT = 4.0  # of the coarse descent
 VERY_SOFT = 30.0  # of the coarse descent on a hard problem
-TIE = 0.25  # of the last descent, where classes tie
-DOMINANT = 0.9  # share of the largest class among the others, above which there is no tie
+TIE = 0.1  # of the last descent, where classes tie
+DOMINANT = 0.99  # share of the largest class among the others, above which there is no tie
 
 # Gradient averaging
 NOISE = 1.5  # root mean square of the noise at first, in units of that of r
