@@ -29,8 +29,8 @@ STORAGES = {
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 LEGACY_PROTOCOL = 1001
-MOST_AXES = 64  # NumPy's
-LONGEST = 2**24  # bytes of pickles, which become some hundred times as many of objects
+MOST_AXES = 16  # where torch has 64, which nobody uses, and each takes memory
+LONGEST = 2**20  # bytes of pickles, enough for some thousand tensors
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -93,6 +93,8 @@ class _Unpickler(RestrictedUnpickler):
         self.storages = {}
 
     def persistent_load(self, identifier):
+        if not isinstance(identifier, tuple):  # a tensor of shape (2**40, 0) would be unpacked
+            raise pickle.UnpicklingError("a reference must be a tuple")
         kind, storage_type, key, _, count, *_ = identifier
         known = isinstance(storage_type, _StorageType) and type(key) is str and type(count) is int
         if kind != "storage" or not known:
@@ -120,7 +122,7 @@ def _ordered_dict(pairs=None):
 def _rebuild_tensor(storage, offset, size, stride, *_):
     """A view of a storage, with strides in elements, that has no element twice."""
     axes = len(size) == len(stride) <= MOST_AXES
-    if not axes or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+    if not axes or not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *size, *stride)):
         raise pickle.UnpicklingError("bad tensor: its offset, size or stride")
     last = 0
     for step, n in sorted((step, n) for n, step in zip(size, stride, strict=True) if n > 1):
@@ -130,7 +132,10 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     if math.prod(size) and offset + last >= len(storage):
         raise pickle.UnpicklingError(f"a tensor of size {size} exceeds its storage")
     strides = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
+    # Not as_strided, which makes ten objects.
+    tensor = np.ndarray(size, storage.dtype, storage, offset * storage.itemsize, strides)
+    tensor.flags.writeable = False
+    return tensor
 
 
 def _read_zip(file):

@@ -55,7 +55,8 @@ class Executes:
         (state({"a": ("0", 0, (6, 1), (1,))}), "bad tensor"),
         (state({"a": ("0", 0, (10**6, 10**6), (0, 0))}), "bad tensor.* overlap"),
         (state({"a": ("0", 0, (4, 4), (2, 1))}), "bad tensor.* overlap"),
-        (state({"a": ("0", 0, (1,) * 65, (1,) * 65)}), "bad tensor"),
+        (state({"a": ("0", 0, (1,) * 17, (1,) * 17)}), "bad tensor"),
+        (state({"a": ("0", 0, (2**63,), (1,))}), "bad tensor"),
     ],
 )
 def test_what_is_not_admitted(tmp_path, capsys, write, value, message):
