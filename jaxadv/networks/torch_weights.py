@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -21,11 +22,16 @@ from jaxadv.storage.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 STORAGES = {
+    "BFloat16Storage": jnp.bfloat16,
     "HalfStorage": np.float16,
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
     "LongStorage": np.int64,
     "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 LEGACY_PROTOCOL = 1001
@@ -45,7 +51,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     with _Reader(path.open("rb", buffering=0)) as file:
         if path.suffix == ".safetensors":
-            kind, reader = "safetensors file", lambda _: safetensors.numpy.load_file(path)
+            kind = "safetensors file of NumPy's types"
+            reader = _read_safetensors
         else:
             kind = "file of torch tensors"
             reader = _read_zip if zipfile.is_zipfile(file) else _read_legacy
@@ -54,11 +61,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
             state = reader(file)
         except Exception as error:  # a broken file raises any
             raise InputError(f"{path} is not a {kind}: {error}") from error
-    named = isinstance(state, dict) and all(
-        isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items()
-    )
-    if not named:
-        raise InputError(f"{path} must hold a state dict, tensors by name")
+    if not isinstance(state, dict):
+        raise InputError(f"{path} must hold a state dict, got {type(state).__name__}")
+    for name, array in state.items():
+        if not (isinstance(name, str) and isinstance(array, np.ndarray)):
+            label = f"{name!r:.100}" if isinstance(name, str) else type(name).__name__
+            raise InputError(
+                f"{path} must hold a state dict, tensors by name, got {type(array).__name__} by"
+                f" {label}; of a checkpoint, save the state dict alone"
+            )
     return dict(state)
 
 
@@ -136,6 +147,10 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     tensor = np.ndarray(size, storage.dtype, storage, offset * storage.itemsize, strides)
     tensor.flags.writeable = False
     return tensor
+
+
+def _read_safetensors(file):
+    return safetensors.numpy.load_file(file.name)
 
 
 def _read_zip(file):
