@@ -51,12 +51,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     with _Reader(path.open("rb", buffering=0)) as file:
         if path.suffix == ".safetensors":
-            kind = "safetensors file of NumPy's types"
-            reader = _read_safetensors
+            kind, reader = "safetensors file of NumPy's types", _read_safetensors
         else:
-            kind = "file of torch tensors"
-            reader = _read_zip if zipfile.is_zipfile(file) else _read_legacy
-        file.seek(0)
+            kind, reader = "file of torch tensors", _read_torch
         try:
             state = reader(file)
         except Exception as error:  # a broken file raises any
@@ -151,6 +148,12 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
 
 def _read_safetensors(file):
     return safetensors.numpy.load_file(file.name)
+
+
+def _read_torch(file):
+    reader = _read_zip if zipfile.is_zipfile(file) else _read_legacy
+    file.seek(0)
+    return reader(file)
 
 
 def _read_zip(file):

@@ -2,6 +2,7 @@
 
 import collections
 import pickle
+import struct
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -129,6 +130,7 @@ def test_storages_of_another_length(tmp_path):
         weights.read(path)
 
 
+ZIP_IN_PARTS = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 2) + b"PK\5\6" + bytes(18)  # on two disks
 FLOAT8 = (
     b"\x40" + bytes(7) + b'{"a":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}'.ljust(64)
 )
@@ -140,6 +142,7 @@ FLOAT8 = (
         ("x.pth", b"no pickle"),
         ("x.pth", b""),
         ("x.pth", b"PK\x03\x04 no archive"),
+        ("x.pth", ZIP_IN_PARTS),
         ("x.safetensors", b"no safetensors"),
         ("x.safetensors", FLOAT8),
     ],
