@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         try:
             state = reader(file)
         except Exception as error:  # a broken file raises any
-            raise InputError(f"{path} is not a {kind}: {error}") from error
+            raise InputError(f"{path} is not a {kind}: {error!s:.200}") from error
     if not isinstance(state, dict):
         raise InputError(f"{path} must hold a state dict, got {type(state).__name__}")
     for name, array in state.items():

@@ -86,6 +86,18 @@ def test_references_are_tuples(tmp_path, bounded):
         weights.read(tmp_path / "x.pth")
 
 
+def test_messages_are_short(tmp_path):
+    """Whatever the name of a part, which Python's zipfile tells."""
+    write_zip(tmp_path / "x.pth", state())
+    data = (tmp_path / "x.pth").read_bytes()
+    longer = data.replace(b"\x0e\0\0\0model/data.pkl", b"\xff\x02\0\0model/data.pkl", 1)
+    assert longer != data
+    (tmp_path / "x.pth").write_bytes(longer)
+    with pytest.raises(ValueError, match="File name in directory") as caught:
+        weights.read(tmp_path / "x.pth")
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "content", [b"Nr\0\0\0\x02.", b"I" + 5000 * b"9" + b"\n.", b"\x80\x63.", b"\x80\2Q."]
 )
