@@ -13,8 +13,12 @@ from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.storage.errors import InputError
 
-NUMBERS = (bool, int, float, complex)
+NUMBERS = (bool, int, float, complex)  # which are traced, as arrays are
 ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params
+PARTITION = (
+    "; of an Equinox module, give the arrays of params, static = eqx.partition(model,"
+    " eqx.is_array), and let logits_fn call eqx.combine(params, static)"
+)
 
 
 def validated(
@@ -84,8 +88,10 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     try:
         output = jax.eval_shape(logits_fn, params, x)
     except Exception as error:  # whatever the user's function raises
+        numbers = any(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(params))
+        hint = PARTITION if numbers and isinstance(error, jax.errors.JAXTypeError) else ""
         raise ValueError(
-            f"logits_fn cannot be applied to images of shape {x.shape}: {error}"
+            f"logits_fn cannot be applied to images of shape {x.shape}: {error}{hint}"
         ) from error
     shape = getattr(output, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:
@@ -112,9 +118,7 @@ def _check_arrays(params):
         if not isinstance(leaf, ARRAYS) and not hasattr(leaf, "__jax_array__"):
             raise ValueError(
                 f"params must be a pytree of arrays, got {type(leaf).__name__} as"
-                f" params{jax.tree_util.keystr(path)}; of an Equinox module, give the arrays of"
-                " params, static = eqx.partition(model, eqx.is_array), and let logits_fn call"
-                " eqx.combine(params, static)"
+                f" params{jax.tree_util.keystr(path)}{PARTITION}"
             )
 
 

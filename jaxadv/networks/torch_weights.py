@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -21,16 +22,21 @@ from jaxadv.storage.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 STORAGES = {
+    "BFloat16Storage": jnp.bfloat16,
     "HalfStorage": np.float16,
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
     "LongStorage": np.int64,
     "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 LEGACY_PROTOCOL = 1001
-MOST_AXES = 64  # NumPy's
-LONGEST = 2**24  # bytes of pickles, which become some hundred times as many of objects
+MOST_AXES = 16  # where torch has 64, which nobody uses, and each takes memory
+LONGEST = 2**20  # bytes of pickles, enough for some thousand tensors
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -45,20 +51,22 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     with _Reader(path.open("rb", buffering=0)) as file:
         if path.suffix == ".safetensors":
-            kind, reader = "safetensors file", lambda _: safetensors.numpy.load_file(path)
+            kind, reader = "safetensors file of NumPy's types", _read_safetensors
         else:
-            kind = "file of torch tensors"
-            reader = _read_zip if zipfile.is_zipfile(file) else _read_legacy
-        file.seek(0)
+            kind, reader = "file of torch tensors", _read_torch
         try:
             state = reader(file)
         except Exception as error:  # a broken file raises any
-            raise InputError(f"{path} is not a {kind}: {error}") from error
-    named = isinstance(state, dict) and all(
-        isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items()
-    )
-    if not named:
-        raise InputError(f"{path} must hold a state dict, tensors by name")
+            raise InputError(f"{path} is not a {kind}: {error!s:.200}") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path} must hold a state dict, got {type(state).__name__}")
+    for name, array in state.items():
+        if not (isinstance(name, str) and isinstance(array, np.ndarray)):
+            label = f"{name!r:.100}" if isinstance(name, str) else type(name).__name__
+            raise InputError(
+                f"{path} must hold a state dict, tensors by name, got {type(array).__name__} by"
+                f" {label}; of a checkpoint, save the state dict alone"
+            )
     return dict(state)
 
 
@@ -93,6 +101,8 @@ class _Unpickler(RestrictedUnpickler):
         self.storages = {}
 
     def persistent_load(self, identifier):
+        if not isinstance(identifier, tuple):  # a tensor of shape (2**40, 0) would be unpacked
+            raise pickle.UnpicklingError("a reference must be a tuple")
         kind, storage_type, key, _, count, *_ = identifier
         known = isinstance(storage_type, _StorageType) and type(key) is str and type(count) is int
         if kind != "storage" or not known:
@@ -120,7 +130,7 @@ def _ordered_dict(pairs=None):
 def _rebuild_tensor(storage, offset, size, stride, *_):
     """A view of a storage, with strides in elements, that has no element twice."""
     axes = len(size) == len(stride) <= MOST_AXES
-    if not axes or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+    if not axes or not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *size, *stride)):
         raise pickle.UnpicklingError("bad tensor: its offset, size or stride")
     last = 0
     for step, n in sorted((step, n) for n, step in zip(size, stride, strict=True) if n > 1):
@@ -130,7 +140,20 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     if math.prod(size) and offset + last >= len(storage):
         raise pickle.UnpicklingError(f"a tensor of size {size} exceeds its storage")
     strides = [step * storage.itemsize for step in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
+    # Not as_strided, which makes ten objects.
+    tensor = np.ndarray(size, storage.dtype, storage, offset * storage.itemsize, strides)
+    tensor.flags.writeable = False
+    return tensor
+
+
+def _read_safetensors(file):
+    return safetensors.numpy.load_file(file.name)
+
+
+def _read_torch(file):
+    reader = _read_zip if zipfile.is_zipfile(file) else _read_legacy
+    file.seek(0)
+    return reader(file)
 
 
 def _read_zip(file):

@@ -141,6 +141,8 @@ def stored(
 
 def _read(path):
     with path.open("rb") as opened, np.load(opened) as file:  # which leaves a broken one open
+        if sum(entry.file_size for entry in file.zip.infolist()) > path.stat().st_size:
+            raise ValueError("its parts are longer than the file")  # and may fill the memory
         arrays = dict(file)
     check_digest(str(arrays.pop(DIGEST)), arrays)
     return arrays

@@ -56,6 +56,11 @@ class RestrictedUnpickler(_PythonUnpickler):
         if hasattr(self.stack[-1], "__setstate__"):
             self.stack[-1].__setstate__(state)
 
+    def _load_reduce(self):
+        if not isinstance(self.stack[-1], tuple):  # an array may have more items than bytes
+            raise pickle.UnpicklingError("arguments of a call must be a tuple")
+        super().load_reduce()
+
     def _load_setitem(self):
         self._set(self.stack[-3], self.stack[-2:])
         del self.stack[-2:]
@@ -65,6 +70,8 @@ class RestrictedUnpickler(_PythonUnpickler):
         self._set(self.stack[-1], items)
 
     def _set(self, mapping, items):
+        if not isinstance(mapping, dict):  # an array would count nested lists
+            raise pickle.UnpicklingError("items are not admitted but in dicts")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if isinstance(key, tuple):  # whose hash, nested, takes time exponential in its depth
                 raise pickle.UnpicklingError("a tuple is not admitted as a key")
@@ -75,6 +82,7 @@ class RestrictedUnpickler(_PythonUnpickler):
 
     dispatch |= dict.fromkeys((code[0] for code in _REFUSED), _refuse) | {
         pickle.BUILD[0]: _load_build,
+        pickle.REDUCE[0]: _load_reduce,
         pickle.SETITEM[0]: _load_setitem,
         pickle.SETITEMS[0]: _load_setitems,
     }

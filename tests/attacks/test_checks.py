@@ -100,6 +100,28 @@ def test_params_that_are_no_arrays(attack):
         attack(logits_fn, {"name": "linear"}, X, *target)
 
 
+class Repeated(eqx.Module):
+    """Has no leaves but an array and a number, which is traced."""
+
+    weight: jax.Array
+    times: int
+
+    def __call__(self, x):
+        return x @ self.weight * self.times
+
+    def loops(self, x):
+        return sum(x @ self.weight for _ in range(self.times))
+
+
+def test_modules_of_arrays_and_numbers():
+    model = Repeated(jnp.ones((3, 2)), 2)
+    arrays, static = eqx.partition(model, eqx.is_array)
+    assert checks.number_of_classes(lambda model, x: model(x), model, X) == 2
+    assert checks.number_of_classes(lambda a, x: eqx.combine(a, static).loops(x), arrays, X) == 2
+    with pytest.raises(ValueError, match=r"(?s)traced.*model\.times.*; of an Equinox module"):
+        checks.number_of_classes(lambda model, x: model.loops(x), model, X)
+
+
 @pytest.mark.parametrize("params", [None, 2, 0.5, [np.ones(3), np.float32(1)], jax.random.key(0)])
 def test_params_that_are_arrays(params):
     assert checks.number_of_classes(logits_fn, params, X) == 2

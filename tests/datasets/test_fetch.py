@@ -1,10 +1,12 @@
 """Where raw files come from: the manual folder, the URL; and what is refused."""
 
+import contextlib
 import gzip
 import http.server
 import socket
 import threading
 import time
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -24,7 +26,7 @@ from tiny_sources import (
 )
 
 from jaxadv import datasets
-from jaxadv.datasets import fetch, idx
+from jaxadv.datasets import fetch, idx, sources
 
 # The manual folder
 
@@ -139,6 +141,57 @@ def test_download_of_another_file(tmp_path, web):
     publish(web, GZ_FILES | {f"{NAME}.gz": b"<html>Log in to the network</html>"})
     with pytest.raises(ValueError, match=rf"{NAME}.gz is not the canonical.*web page"):
         datasets.load("mnist", "train", tmp_path)
+
+
+@pytest.fixture
+def raw_server(change_source):
+    """Returns a function that sets what answers every request, byte by byte."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer(head, body):
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + head + b"\r\n")
+                for part in body:
+                    connection.sendall(part)
+
+        def start(head, body):
+            change_source("mnist", url=f"http://127.0.0.1:{server.getsockname()[1]}/")
+            threading.Thread(target=answer, args=(head, body), daemon=True).start()
+
+        yield start
+
+
+@pytest.mark.parametrize("head", [b"", b"Content-Length: 1000000000000\r\n"])
+def test_endless_download(tmp_path, monkeypatch, raw_server, head):
+    monkeypatch.setattr(fetch, "LARGEST_FILE", 10**6)
+    raw_server(head, [bytes(10**5)] * 300)
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"images-idx3-ubyte\.gz is not.*: more than 1000000 bytes"
+    ):
+        datasets.load("mnist", "train", tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 2e7
+    tracemalloc.stop()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_download_that_ends_too_early(tmp_path, raw_server):
+    raw_server(b"Content-Length: 1000\r\n", [bytes(100)])
+    with pytest.raises(FileNotFoundError, match="IncompleteRead"):
+        datasets.load("mnist", "train", tmp_path)
+
+
+def test_file_that_is_too_large(tmp_path, monkeypatch):
+    put_files(tmp_path, GZ_FILES)
+    monkeypatch.setattr(fetch, "LARGEST_FILE", len(GZ_FILES["train-images-idx3-ubyte.gz"]))
+    datasets.load("mnist", "train", tmp_path)
+    monkeypatch.setattr(fetch, "LARGEST_FILE", len(GZ_FILES["train-images-idx3-ubyte.gz"]) - 1)
+    with pytest.raises(
+        ValueError, match=r"train-images-idx3-ubyte\.gz is not the canonical file: more"
+    ):
+        fetch.idx_files("mnist", sources.SOURCES["mnist"], tmp_path / "downloads/manual/mnist")
 
 
 def test_download_not_found(tmp_path, web):

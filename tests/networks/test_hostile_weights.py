@@ -55,6 +55,49 @@ def test_many_storages_that_the_file_does_not_have(tmp_path, bounded):
         weights.read(tmp_path / "x.pth")
 
 
+def write_pickle(path, data):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", data)
+        archive.writestr("model/data/0", STORAGES["0"].tobytes())
+
+
+def test_long_pickles(tmp_path, bounded):
+    """Each byte may be an empty dict, of 64 bytes, so that 16 MB were a gigabyte."""
+    write_pickle(tmp_path / "x.pth", 2**20 * b"}" + b".")
+    with pytest.raises(ValueError, match=r"x\.pth .* data\.pkl has more than 1048576 bytes"):
+        weights.read(tmp_path / "x.pth")
+
+
+def test_many_tensors_take_little_memory(tmp_path, bounded):
+    """As a pickle needs 5 bytes for one more."""
+    first = pickled(list(state({"a": ("0", 0, (1, 1), (500, 500))}).values()))
+    arguments, memo = first.rindex(pickle.REDUCE), pickle.BINPUT + b"\xf0"
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    again = rebuild + pickle.BINPUT + b"\xf1" + 7_000 * b"h\xf1h\xf0R"
+    write_pickle(tmp_path / "x.pth", first[:arguments] + memo + again + b".")
+    with pytest.raises(ValueError, match="must hold a state dict"):
+        weights.read(tmp_path / "x.pth")
+
+
+def test_references_are_tuples(tmp_path, bounded):
+    """Else one may be a tensor of shape (2**40, 0), unpacked."""
+    write_pickle(tmp_path / "x.pth", b"]Q.")
+    with pytest.raises(ValueError, match="a reference must be a tuple"):
+        weights.read(tmp_path / "x.pth")
+
+
+def test_messages_are_short(tmp_path):
+    """Whatever the name of a part, which Python's zipfile tells."""
+    write_zip(tmp_path / "x.pth", state())
+    data = (tmp_path / "x.pth").read_bytes()
+    longer = data.replace(b"\x0e\0\0\0model/data.pkl", b"\xff\x02\0\0model/data.pkl", 1)
+    assert longer != data
+    (tmp_path / "x.pth").write_bytes(longer)
+    with pytest.raises(ValueError, match="File name in directory") as caught:
+        weights.read(tmp_path / "x.pth")
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "content", [b"Nr\0\0\0\x02.", b"I" + 5000 * b"9" + b"\n.", b"\x80\x63.", b"\x80\2Q."]
 )

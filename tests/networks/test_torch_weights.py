@@ -2,11 +2,24 @@
 
 import collections
 import pickle
+import struct
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-from torch_files import EXPECTED, STORAGES, TENSORS, Call, Global, state, write_legacy, write_zip
+from torch_files import (
+    EXPECTED,
+    STORAGES,
+    TENSORS,
+    TYPES,
+    Call,
+    Global,
+    state,
+    write_legacy,
+    write_zip,
+)
 
 from jaxadv.networks import torch_weights as weights
 
@@ -20,6 +33,36 @@ def test_torch_files(tmp_path, write):
     for name, array in found.items():
         np.testing.assert_array_equal(array, EXPECTED[name])
         assert array.dtype == EXPECTED[name].dtype
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_files_by_torch(form):
+    """A state dict as torch 2.14 saved it, with a Parameter, a transposed view, and six types."""
+    x = np.arange(24, dtype="float32").reshape(4, 6) / 8
+    expected = {
+        "weight": x,
+        "transposed": x.T[1:3],
+        "half": np.arange(3, dtype="float16"),
+        "bfloat16": x[0].astype(jnp.bfloat16),
+        "mask": x[0] > 0.3,
+        "count": np.array(7),
+    }
+    found = weights.read(Path(__file__).with_name(f"torch_{form}.pth"))
+    assert list(found) == list(expected)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name], strict=True)
+
+
+@pytest.mark.parametrize(
+    "storage, dtype", [("Short", "int16"), ("Char", "int8"), ("Byte", "uint8"), ("Int", "int32")]
+)
+def test_integers(tmp_path, monkeypatch, storage, dtype):
+    values = np.array([0, 1, 127], dtype)
+    monkeypatch.setitem(STORAGES, "0", values)
+    monkeypatch.setitem(TYPES, dtype, f"{storage}Storage")
+    write_zip(tmp_path / "x.pth", state({"a": ("0", 0, (3,), (1,))}))
+    found = weights.read(tmp_path / "x.pth")["a"]
+    np.testing.assert_array_equal(found, values, strict=True)
 
 
 def test_safetensors(tmp_path):
@@ -45,9 +88,11 @@ class Executes:
         (Call(Global("os", "system"), "true"), "os.system is not admitted"),
         (Call(Global("builtins", "eval"), "1"), "builtins.eval is not admitted"),
         (Call(Global("torch.nn", "Linear"), 3, 4), "torch.nn.Linear is not admitted"),
-        ([1, 2], "must hold a state dict"),
-        ({"a": 3}, "must hold a state dict"),
-        ({3: state()["b"]}, "must hold a state dict"),
+        ([1, 2], "must hold a state dict, got list"),
+        (state()["b"], "must hold a state dict, got ndarray"),
+        ({"a": 3}, "must hold a state dict, tensors by name, got int by 'a'"),
+        ({3: state()["b"]}, "got ndarray by int"),
+        ({"state_dict": state(), "epoch": 3}, "got dict by 'state_dict'; of a checkpoint, save"),
         (state({"a": ("0", 0, (5, 6), (6, 1))}), "exceeds its storage"),
         (state({"a": ("0", 20, (6,), (1,))}), "exceeds its storage"),
         (state({"a": ("0", -1, (6,), (1,))}), "bad tensor"),
@@ -55,7 +100,8 @@ class Executes:
         (state({"a": ("0", 0, (6, 1), (1,))}), "bad tensor"),
         (state({"a": ("0", 0, (10**6, 10**6), (0, 0))}), "bad tensor.* overlap"),
         (state({"a": ("0", 0, (4, 4), (2, 1))}), "bad tensor.* overlap"),
-        (state({"a": ("0", 0, (1,) * 65, (1,) * 65)}), "bad tensor"),
+        (state({"a": ("0", 0, (1,) * 17, (1,) * 17)}), "bad tensor"),
+        (state({"a": ("0", 0, (2**63,), (1,))}), "bad tensor"),
     ],
 )
 def test_what_is_not_admitted(tmp_path, capsys, write, value, message):
@@ -84,13 +130,21 @@ def test_storages_of_another_length(tmp_path):
         weights.read(path)
 
 
+ZIP_IN_PARTS = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 2) + b"PK\5\6" + bytes(18)  # on two disks
+FLOAT8 = (
+    b"\x40" + bytes(7) + b'{"a":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}'.ljust(64)
+)
+
+
 @pytest.mark.parametrize(
     "name, content",
     [
         ("x.pth", b"no pickle"),
         ("x.pth", b""),
         ("x.pth", b"PK\x03\x04 no archive"),
+        ("x.pth", ZIP_IN_PARTS),
         ("x.safetensors", b"no safetensors"),
+        ("x.safetensors", FLOAT8),
     ],
 )
 def test_other_files(tmp_path, name, content):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 import types
 import warnings
 
@@ -216,6 +217,15 @@ def test_stored_makes_anew_what_is_damaged(tmp_path):
             assert f"{path} is damaged" in str(caught[-1].message)
             assert path.with_name("arrays.npz.damaged").read_bytes() == changed
         assert not caught or path.read_bytes() != changed
+
+
+def test_stored_reads_nothing_longer_than_the_file(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(10**6))
+    tracemalloc.start()
+    with pytest.warns(UserWarning, match=r"x\.npz is damaged .*longer than the file"):
+        cache.stored(tmp_path / "x.npz", lambda: {"a": np.ones(3)})
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
 
 
 def test_stored_notices_other_arrays(tmp_path):

@@ -81,7 +81,7 @@ def test_memory_is_that_of_the_pickle(data):
 @pytest.mark.parametrize(
     "data",
     [
-        b"}" + NESTED + b"Ns.",  # hashing it would never end
+        NESTED + b"}h\0Ns.",  # hashing it would never end
         b"}(" + NESTED + b"Nu.",
         b"\x8f(" + NESTED + b"\x90.",
         b"(" + NESTED + b"\x91.",
@@ -93,6 +93,20 @@ def test_memory_is_that_of_the_pickle(data):
 def test_other_ways_to_call_and_to_hash(data):
     with pytest.raises(pickle.UnpicklingError, match="not admitted"):
         load(data)
+
+
+def test_arguments_are_tuples():
+    """An array of shape (2**40, 0) would do, and be unpacked."""
+    with pytest.raises(pickle.UnpicklingError, match="must be a tuple"):
+        load(b"cmine\nPair\n(I1\nI2\nlR.")
+
+
+def test_items_of_arrays_are_not_set():
+    table = {("numpy", "zeros"): np.zeros}
+    for code in (b"I0\nI1\ns.", b"(I0\nI1\nu."):
+        file = io.BytesIO(b"cnumpy\nzeros\n(I3\ntR" + code)
+        with pytest.raises(pickle.UnpicklingError, match="but in dicts"):
+            RestrictedUnpickler(file, table).load()
 
 
 def test_attributes_are_not_set():

@@ -17,6 +17,7 @@ MNIST = datasets.info("mnist")
 SMALL = DatasetInfo("small", (6, 5, 2), 3, {"train": 60, "test": 20})
 
 OWN_MODELS = """
+import equinox as eqx
 import jax
 import numpy as np
 from jaxadv.networks import FullyConnected, Network, mlp
@@ -38,6 +39,17 @@ def own_function():
     layer = FullyConnected(3, lambda x: x + 0, name="softmax")
     network = Network((layer,), (6, 5, 2))
     return network, network.init(jax.random.key(0))
+
+class Module(eqx.Module):
+    weight: np.ndarray
+    factor: float
+    shift: int
+
+    def __call__(self, x):
+        return x.reshape(-1)[:10] * self.weight * self.factor + self.shift
+
+def module():
+    return lambda params, x: jax.vmap(params)(x), Module(np.ones(10, "float32"), 2.0, 0)
 
 def network():
     network = mlp(12)
@@ -138,7 +150,7 @@ def test_a_network_for_other_images_and_classes(tmp_path, monkeypatch):
     assert model.train_error == 0 and model.test_error == 1
 
 
-@pytest.mark.parametrize("name, info", [("good", MNIST), ("small", SMALL)])
+@pytest.mark.parametrize("name, info", [("good", MNIST), ("small", SMALL), ("module", MNIST)])
 def test_own_logits(tmp_path, own_models, no_training, name, info):
     model = loads(f"own_models:{name}", info, tmp_path)
     images = splits_of(info)["test"].images
