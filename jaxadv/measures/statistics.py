@@ -1,4 +1,4 @@
-"""Intervals and tests: of a difference of means, a mean of fractions, a probability."""
+"""Intervals and tests: of means, over images or trainings too, their differences, a probability."""
 
 import math
 from collections.abc import Sequence
@@ -60,6 +60,46 @@ def compare(
     )
     interval = float(low), float(high)
     return Comparison(float(test.statistic), interval, *_effect(*pair), float(test.pvalue))
+
+
+class Estimate(NamedTuple):
+    """A mean, and its 95 % interval; None where a single value does not tell it."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+
+def crossed_mean(values: Float[np.ndarray, "S N"]) -> Estimate | None:
+    """The mean over S trainings and N images, as far as both are a sample of others.
+
+    All trainings are measured on the same images, so that values vary with either. The variance of
+    the mean is taken to be that of the trainings' means over S, plus that of the images' means over
+    N; the interval is Student's, with Satterthwaite's degrees of freedom. Where one of the two
+    hardly varies, or there is but one training, this is the t interval over the other. (A bootstrap
+    of 5 trainings would be too short: 1.96 √(4/5) standard errors, where t takes 2.78. What varies
+    with training and image together is counted twice: the interval is rather too long, by at most
+    √2.) For differences that are paired, give the differences.
+
+    Args:
+      values: NaN where an image was not measured.
+
+    Returns:
+      Mean of the trainings' means, and its interval; None if there are no values.
+    """
+    there = np.isfinite(values)
+    values = values[there.any(axis=1)][:, there.any(axis=0)]
+    if not values.size:
+        return None
+    means = [np.nanmean(values, axis=1), np.nanmean(values, axis=0)]
+    mean = float(means[0].mean())
+    parts = [(each.var(ddof=1) / len(each), len(each) - 1) for each in means if len(each) > 1]
+    if not parts:
+        return Estimate(mean, None)
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / degrees for part, degrees in parts)
+    degrees = variance**2 / squares if squares else 1  # of no consequence without variance
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * math.sqrt(variance))
+    return Estimate(mean, (mean - half, mean + half))
 
 
 def equivalent(interval: tuple[float, float], margin: float = EQUIVALENCE) -> bool:
