@@ -11,7 +11,8 @@ from jaxtyping import Float, Integer, Shaped
 RESAMPLES = 9999  # of the bootstrap of a difference, and of the permutation test
 CONFIDENCE = 0.95
 EQUIVALENCE = 0.05  # margin of a difference of fractions that are taken for equal
-RESAMPLINGS = 2000  # of the bootstrap of a mean
+RESAMPLINGS = 2000  # of the bootstrap of a mean or median
+BLOCK = 2**20  # draws of it that are in memory at a time
 
 
 class Comparison(NamedTuple):
@@ -161,16 +162,38 @@ def clopper_pearson(
 
 
 def bootstrap_mean(
-    fractions: Shaped[np.ndarray, "N *shape"], seed: int, level: float = CONFIDENCE
+    values: Shaped[np.ndarray, "N *shape"], seed: int, level: float = CONFIDENCE
 ) -> Float[np.ndarray, "2 *shape"]:
     """The percentile interval of the mean over N images drawn anew.
 
-    It holds the variation between images and that of sampling. Where all fractions are zero it is
-    zero, and says nothing.
+    It holds the variation between images and that of sampling. Where all values are the same it has
+    no length, and says nothing.
     """
-    count = len(fractions)
-    weights = np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1 / count), size=RESAMPLINGS
-    )
-    means = np.tensordot(weights / count, fractions, axes=1)
+    share = 1 / len(values)
+    means = [np.tensordot(counts * share, values, axes=1) for counts in _drawn(len(values), seed)]
+    return _percentiles(np.concatenate(means), level)
+
+
+def bootstrap_median(
+    values: Shaped[np.ndarray, " N"], seed: int, level: float = CONFIDENCE
+) -> Float[np.ndarray, "2"]:
+    """The percentile interval of the median over N images drawn anew."""
+    values, count, medians = np.sort(values), len(values), []
+    for counts in _drawn(count, seed):
+        upto = np.cumsum(counts, axis=1)  # draws among the smallest values
+        middle = [np.argmax(upto >= rank, axis=1) for rank in ((count + 1) // 2, count // 2 + 1)]
+        medians.append(values[middle].mean(axis=0))
+    return _percentiles(np.concatenate(medians), level)
+
+
+def _drawn(count, seed):
+    """How often each image is among as many drawn anew: blocks of the `RESAMPLINGS` rows."""
+    rng, most = np.random.default_rng(seed), max(1, BLOCK // count)
+    for start in range(0, RESAMPLINGS, most):
+        rows = min(most, RESAMPLINGS - start)
+        drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+
+
+def _percentiles(means, level):
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)

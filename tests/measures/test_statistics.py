@@ -7,6 +7,7 @@ import scipy.stats
 from jaxadv.measures import statistics
 from jaxadv.measures.statistics import (
     bootstrap_mean,
+    bootstrap_median,
     clopper_pearson,
     compare,
     crossed_mean,
@@ -123,3 +124,25 @@ def test_crossed_mean_covers_the_truth(scales):
         low, high = crossed_mean(sum(map(np.multiply, scales, parts))).interval
         hits += low <= 0 <= high
     assert hits >= 600 * 0.93  # two standard errors below
+
+
+def test_bootstrap_in_blocks(monkeypatch):
+    """Whatever the blocks, there are as many means, each of as many draws."""
+    ones, values = np.ones((7, 2)), np.arange(7.0)
+    for block in (1, 50, 10**6):
+        monkeypatch.setattr(statistics, "BLOCK", block)
+        assert sum(len(counts) for counts in statistics._drawn(7, 0)) == statistics.RESAMPLINGS
+        np.testing.assert_allclose(bootstrap_mean(ones, seed=0), 1)
+        np.testing.assert_allclose(bootstrap_mean(values, seed=0), [1.57, 4.43], atol=0.2)
+
+
+@pytest.mark.parametrize("count", [1, 8, 101])
+def test_bootstrap_of_the_median(count):
+    values = np.random.default_rng(0).lognormal(size=count)
+    theirs = (values[0],) * 2
+    if count > 1:
+        options = {"method": "percentile", "rng": np.random.default_rng(1)}
+        theirs = scipy.stats.bootstrap((values,), np.median, **options).confidence_interval
+    ours = bootstrap_median(values, seed=0)
+    np.testing.assert_allclose(ours, theirs, rtol=0.05)
+    np.testing.assert_array_equal(ours, bootstrap_median(values, seed=0))
