@@ -55,7 +55,7 @@ def run(config: Config) -> None:
     with clock.stage("certificates"), bars as progress:
         bounds = measure.certify(models, dataset.images, found, config.balls, progress=progress)
     nearest = [measure.nearest(each, dataset) for each in bounds]
-    figures = report.figures(bounds, nearest, config.radii)
+    figures = report.figures(bounds, nearest, config.radii, config.seed)
     figures |= {"images": config.images} | record(config, clock)
     report.draw(config.out / "certificates.png", bounds, nearest)
     tables = report.ratio_table(figures), report.certified_table(figures)

@@ -1,8 +1,8 @@
 """What controlling the layers' operator norms buys (Szegedy et al., 2013, sec. 4.3).
 
-Trains fully connected networks with a penalty on their layers' norms, or with these kept within a
-limit, and measures test error, Lipschitz bound, the distortion that attacks find, and that below
-which none can be found.
+Trains fully connected networks several times with a penalty on their layers' norms, or with these
+kept within a limit, and measures test error, Lipschitz bound, the distortion that attacks find, and
+that below which none can be found.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jaxadv import certify, zoo
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.measures import certificates as measure
+from jaxadv.measures import certificates, control
 from jaxadv.reports import control as report
 from jaxadv.reports.publish import publish
 from jaxadv.runs import command, settings
@@ -32,6 +32,8 @@ class Config(settings.Settings):
     """Weights of the penalty, the sum of the squares of the layers' norms; 0 is no control."""
     limits: tuple[float, ...] = ()
     """Limits that the layers' norms are kept within, each in a training of its own."""
+    seeds: int = 5
+    """Number of trainings of each, with the seeds seed, seed + 1, …, that intervals are over."""
     images: int = 200
     """Number of test images, from the first on, to attack and certify."""
     balls: int = 20
@@ -42,29 +44,32 @@ class Config(settings.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its table and writes its files."""
-    clock = Clock()
+    clock, seeds = Clock(), range(config.seed, config.seed + config.seeds)
     with clock.stage("data"):
         splits = load_data(config)
     with clock.stage("training"):
-        models = load_models_with_control(config, splits, config.strengths, config.limits)
-    dataset = splits["test"].part(slice(config.images))
-    names = [model.name for model in models]
-    with clock.stage("attack"), progress_by_name("attacking", names, config.images) as progress:
+        load = functools.partial(load_models_with_control, config, splits)
+        models = [load(config.strengths, config.limits, seed) for seed in seeds]
+    images = splits["test"].images[: config.images]
+    names, total = [model.name for model in models[0]], len(seeds) * config.images
+    with clock.stage("attack"), progress_by_name("attacking", names, total) as progress:
         options = {"options": config.attack, "cache_dir": config.cache_dir, "progress": progress}
-        found = measure.found_distortions(models, dataset.images, **options)
-    bars = progress_by_name("certifying", names, len(measure.METHODS) * config.images)
-    with clock.stage("certificates"), bars as progress:
-        bounds = measure.certify(models, dataset.images, found, config.balls, progress=progress)
-    nearest = measure.nearest_of_images_all_classify(bounds, dataset)
-    figures = report.figures(bounds, nearest) | {"images": config.images} | record(config, clock)
+        found = [certificates.found_distortions(each, images, **options) for each in models]
+    with clock.stage("certificates"), progress_by_name("certifying", names, total) as progress:
+        options = {"methods": [certificates.TIGHTEST], "progress": progress}
+        pairs = zip(models, found, strict=True)
+        bounds = [certificates.certify(m, images, f, config.balls, **options) for m, f in pairs]
+    figures = report.figures(control.trainings(bounds, splits["test"]), seeds)
+    figures |= {"images": config.images} | record(config, clock)
     report.draw(config.out / "control.png", figures)
-    texts = [report.table(figures), report.note(figures)]
-    publish(config.out, "control", figures, texts, "Table and picture are")
+    texts = [*report.tables(figures), report.note(figures)]
+    publish(config.out, "control", figures, texts, "Tables and picture are")
 
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     settings.check(config)
+    settings.check_count("seeds", config.seeds, 2**32 - config.seed)
     settings.check_count("images", config.images, config.info.examples["test"])
     settings.check_sizes(strengths=config.strengths)
     if not all(0 < limit < math.inf for limit in config.limits):

@@ -62,7 +62,8 @@ def run(config: Config) -> None:
             cache_dir=config.cache_dir,
             progress=progress,
         )
-    figures = report.figures(result, paper.for_dataset(config.dataset, paper.TABLES_3_AND_4))
+    published = paper.for_dataset(config.dataset, paper.TABLES_3_AND_4)
+    figures = report.figures(result, published, config.seed)
     for model, row in zip(models, figures["models"], strict=True):
         row |= {"trained_on": trained_on(model.name), **errors_on_halves(model, halves)}
     figures |= {"images": config.images} | record(config, clock)

@@ -62,7 +62,8 @@ def run(config: Config) -> None:
     with clock.stage("robustness"):
         noise = {"amplification": config.amplification, "noise_stddevs": config.robustness_noise}
         robust = robustness_of_all(result, attacked, seed=config.seed, **noise)
-    figures = report.figures(result, paper.for_dataset(config.dataset, paper.TABLES_1_AND_2))
+    published = paper.for_dataset(config.dataset, paper.TABLES_1_AND_2)
+    figures = report.figures(result, published, config.seed)
     figures |= {"images": config.images, "robustness": robustness.figures(robust, **noise)}
     figures |= record(config, clock)
     report.write_examples(config.out, result, attacked)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.certify import Mlp, affine_layers, crown, eclipse_fast, from_lipschitz, pair_products
@@ -35,12 +35,6 @@ class Bounds(NamedTuple):
     found: np.ndarray  # (N, k) by the attack, from above; infinite where it found none
     proven: Mapping[str, np.ndarray]  # method -> (N, k), from below
     per_second: Mapping[str, int]  # method -> bounds towards other classes, without compilation
-
-    def part(self, index: Bool[np.ndarray, " N"]) -> "Bounds":
-        """Those of some of the images."""
-        proven = {name: values[index] for name, values in self.proven.items()}
-        classes, found = self.classes[index], self.found[index]
-        return self._replace(classes=classes, found=found, proven=proven)
 
 
 def found_distortions(
@@ -80,15 +74,17 @@ def certify(
     found: Sequence[Float[np.ndarray, "N k"]],
     balls: int,
     *,
+    methods: Sequence[str] | None = None,
     progress: NamedProgress | None = None,
 ) -> list[Bounds]:
-    """Proves lower bounds of the distortions by all `METHODS`, per network.
+    """Proves lower bounds of the distortions, per network.
 
     Args:
       models: of FullyConnected layers; see `jaxadv.certify.check`.
       images: in [0, 1].
       found: `found_distortions` of the networks.
       balls: that CROWN tries per image.
+      methods: names in `METHODS`, by default all.
       progress: told a network's name and a number of images, once per method.
 
     Raises:
@@ -98,7 +94,8 @@ def certify(
     for model, upper in zip(models, found, strict=True):
         mlp = affine_layers(model.layered, model.params)
         proven, per_second = {}, {}
-        for name, method in METHODS.items():
+        for name in METHODS if methods is None else methods:
+            method = METHODS[name]
             method(mlp, images[:1], balls)  # compiles
             start = time.perf_counter()
             proven[name] = method(mlp, images, balls)
@@ -138,16 +135,13 @@ def nearest(bounds: Bounds, dataset: Dataset) -> dict[str, Float[np.ndarray, " c
     Those found are named `ATTACK`, others by their method.
     """
     correct = bounds.classes == dataset.labels
+    return {name: values[correct] for name, values in nearest_wrong(bounds, dataset).items()}
+
+
+def nearest_wrong(bounds: Bounds, dataset: Dataset) -> dict[str, Float[np.ndarray, " N"]]:
+    """As `nearest`, for all images, whatever the network takes them for."""
     wrong = np.arange(bounds.found.shape[1]) != dataset.labels[:, None]
     return {
-        name: np.where(wrong, values, np.inf).min(axis=1)[correct]
+        name: np.where(wrong, values, np.inf).min(axis=1)
         for name, values in {ATTACK: bounds.found, **bounds.proven}.items()
     }
-
-
-def nearest_of_images_all_classify(
-    bounds: Sequence[Bounds], dataset: Dataset
-) -> list[dict[str, Float[np.ndarray, " correct"]]]:
-    """`nearest`, per network, for those images that all networks classify correctly."""
-    right = np.all([each.classes == dataset.labels for each in bounds], axis=0)
-    return [nearest(each.part(right), dataset.part(right)) for each in bounds]

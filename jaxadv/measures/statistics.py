@@ -1,4 +1,4 @@
-"""Intervals and tests: of a difference of means, a mean of fractions, a probability."""
+"""Intervals and tests: of means, over images or trainings too, their differences, a probability."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from jaxtyping import Float, Integer, Shaped
 RESAMPLES = 9999  # of the bootstrap of a difference, and of the permutation test
 CONFIDENCE = 0.95
 EQUIVALENCE = 0.05  # margin of a difference of fractions that are taken for equal
-RESAMPLINGS = 2000  # of the bootstrap of a mean
+RESAMPLINGS = 2000  # of the bootstrap of a mean or median
+BLOCK = 2**20  # draws of it that are in memory at a time
 
 
 class Comparison(NamedTuple):
@@ -60,6 +61,46 @@ def compare(
     )
     interval = float(low), float(high)
     return Comparison(float(test.statistic), interval, *_effect(*pair), float(test.pvalue))
+
+
+class Estimate(NamedTuple):
+    """A mean, and its 95 % interval; None where a single value does not tell it."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+
+def crossed_mean(values: Float[np.ndarray, "S N"]) -> Estimate | None:
+    """The mean over S trainings and N images, as far as both are a sample of others.
+
+    All trainings are measured on the same images, so that values vary with either. The variance of
+    the mean is taken to be that of the trainings' means over S, plus that of the images' means over
+    N; the interval is Student's, with Satterthwaite's degrees of freedom. Where one of the two
+    hardly varies, or there is but one training, this is the t interval over the other. (A bootstrap
+    of 5 trainings would be too short: 1.96 √(4/5) standard errors, where t takes 2.78. What varies
+    with training and image together is counted twice: the interval is rather too long, by at most
+    √2.) For differences that are paired, give the differences.
+
+    Args:
+      values: NaN where an image was not measured.
+
+    Returns:
+      Mean of the trainings' means, and its interval; None if there are no values.
+    """
+    there = np.isfinite(values)
+    values = values[there.any(axis=1)][:, there.any(axis=0)]
+    if not values.size:
+        return None
+    means = [np.nanmean(values, axis=1), np.nanmean(values, axis=0)]
+    mean = float(means[0].mean())
+    parts = [(each.var(ddof=1) / len(each), len(each) - 1) for each in means if len(each) > 1]
+    if not parts:
+        return Estimate(mean, None)
+    variance = sum(part for part, _ in parts)
+    squares = sum(part**2 / degrees for part, degrees in parts)
+    degrees = variance**2 / squares if squares else 1  # of no consequence without variance
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees) * math.sqrt(variance))
+    return Estimate(mean, (mean - half, mean + half))
 
 
 def equivalent(interval: tuple[float, float], margin: float = EQUIVALENCE) -> bool:
@@ -121,16 +162,38 @@ def clopper_pearson(
 
 
 def bootstrap_mean(
-    fractions: Shaped[np.ndarray, "N *shape"], seed: int, level: float = CONFIDENCE
+    values: Shaped[np.ndarray, "N *shape"], seed: int, level: float = CONFIDENCE
 ) -> Float[np.ndarray, "2 *shape"]:
     """The percentile interval of the mean over N images drawn anew.
 
-    It holds the variation between images and that of sampling. Where all fractions are zero it is
-    zero, and says nothing.
+    It holds the variation between images and that of sampling. Where all values are the same it has
+    no length, and says nothing.
     """
-    count = len(fractions)
-    weights = np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1 / count), size=RESAMPLINGS
-    )
-    means = np.tensordot(weights / count, fractions, axes=1)
+    share = 1 / len(values)
+    means = [np.tensordot(counts * share, values, axes=1) for counts in _drawn(len(values), seed)]
+    return _percentiles(np.concatenate(means), level)
+
+
+def bootstrap_median(
+    values: Shaped[np.ndarray, " N"], seed: int, level: float = CONFIDENCE
+) -> Float[np.ndarray, "2"]:
+    """The percentile interval of the median over N images drawn anew."""
+    values, count, medians = np.sort(values), len(values), []
+    for counts in _drawn(count, seed):
+        upto = np.cumsum(counts, axis=1)  # draws among the smallest values
+        middle = [np.argmax(upto >= rank, axis=1) for rank in ((count + 1) // 2, count // 2 + 1)]
+        medians.append(values[middle].mean(axis=0))
+    return _percentiles(np.concatenate(medians), level)
+
+
+def _drawn(count, seed):
+    """How often each image is among as many drawn anew: blocks of the `RESAMPLINGS` rows."""
+    rng, most = np.random.default_rng(seed), max(1, BLOCK // count)
+    for start in range(0, RESAMPLINGS, most):
+        rows = min(most, RESAMPLINGS - start)
+        drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+
+
+def _percentiles(means, level):
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)

@@ -41,14 +41,15 @@ def figures(
 def _model_figures(counts, norms, samples, seed):
     found = counts.examples.found
     changed = counts.changed[found]
-    total = len(changed) * samples
+    distance, total = counts.examples.distance[found], len(changed) * samples
     hits = changed.sum(axis=0, dtype=np.int64)
     intervals = clopper_pearson(hits, total), bootstrap_mean(changed / samples, seed)
     return {
         "name": counts.model.name,
         "test_error": counts.model.test_error,
         "images_attacked": len(changed),
-        "distance": float(counts.examples.distance[found].mean()),
+        "distance": float(distance.mean()),
+        "distance_interval": bootstrap_mean(distance, seed).tolist(),
         "dimension": float(counts.examples.dimension[found].mean()),
         "samples_per_second": changed[0].size * total / counts.seconds,
         "ways": {

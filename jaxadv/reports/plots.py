@@ -213,31 +213,39 @@ def sorted_values(
     save(figure, path)
 
 
-def stacked(
-    path: Path,
-    x: Sequence[float],
-    panels: Mapping[str, Mapping[str, Sequence[float | None]]],
-    xlabel: str,
-) -> None:
+class Points(NamedTuple):
+    """Means of samples, NaN where there is none."""
+
+    means: np.ndarray  # (N,)
+    intervals: np.ndarray  # (N, 2)
+    samples: np.ndarray  # (N, S)
+
+
+def stacked(path: Path, x: Points, panels: Mapping[str, Mapping[str, Points]], xlabel: str) -> None:
     """Draws panels above each other on one logarithmic x axis.
+
+    Means are joined by lines and have error bars; samples are faint dots.
 
     Args:
       path: of the PNG.
-      x: (N,) positive values.
-      panels: label of the y axis -> label of a line -> (N,) values, None where there is none.
+      x: positive values; their intervals are not drawn.
+      panels: label of the y axis -> label of a line -> what to draw.
       xlabel: of the x axis.
     """
     figure = matplotlib.figure.Figure(figsize=(6.5, 1 + 2.4 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
-    order = np.argsort(x)
+    order = np.argsort(x.means)
     for axis, (ylabel, lines) in zip(axes, panels.items(), strict=True):
-        for label, y in lines.items():
-            axis.plot(np.array(x)[order], np.array(y, float)[order], "o-", label=label)
+        for index, (label, y) in enumerate(lines.items()):
+            bars, color = np.abs(y.intervals - y.means[:, None]).T, f"C{index}"
+            line = x.means[order], y.means[order], bars[:, order]
+            axis.errorbar(*line, fmt="o-", markersize=4, capsize=3, color=color, label=label)
+            axis.plot(x.samples, y.samples, ".", color=color, alpha=0.3)
         axis.set(xscale="log", ylabel=ylabel)
         axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
         axis.grid(alpha=0.3)
         axis.legend()
-    axes[-1].set_xticks(x, [f"{value:.3g}" for value in x], minor=False)
+    axes[-1].set_xticks(x.means, [f"{value:.3g}" for value in x.means], minor=False)
     axes[-1].set_xticks([], minor=True)
     axes[-1].set_xlabel(xlabel)
     save(figure, path)

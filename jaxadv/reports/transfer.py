@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxadv.datasets import Dataset
+from jaxadv.measures.statistics import bootstrap_mean
 from jaxadv.measures.transfer import TransferResult
 from jaxadv.reports import files, paper, pictures, plots
 from jaxadv.reports.tables import Figures, Table, distortion, percent, run_of
@@ -13,16 +14,17 @@ from jaxadv.reports.tables import Figures, Table, distortion, percent, run_of
 EXAMPLES = 3  # in the picture, per model
 
 
-def figures(result: TransferResult, published: paper.Tables) -> dict[str, Any]:
-    """The measured figures beside the paper's; evaluations are gradients per image."""
+def figures(result: TransferResult, published: paper.Tables, seed: int) -> dict[str, Any]:
+    """The measured figures beside the paper's; evaluations are gradients per image.
+
+    The seed is of the bootstrap over images, of which `distortion_interval` is the 95 % interval.
+    """
     models = [
         {
             "name": model.name,
             "train_error": model.train_error,
             "test_error": model.test_error,
-            "distortion": float(found.distortion[found.success].mean())
-            if found.success.any()
-            else None,
+            **_distortion(found.distortion[found.success], seed),
             "success_rate": float(found.success.mean()),
             "evaluations": float(found.evaluations.mean()),
             "utilisation": _finite(found.evaluations.sum() / found.cost.sum()),
@@ -40,6 +42,14 @@ def figures(result: TransferResult, published: paper.Tables) -> dict[str, Any]:
         theirs = published.errors.get(row["name"], {})
         row["paper"] = [theirs.get(column) for column in columns]
     return {"models": models, "columns": columns, "rows": rows}
+
+
+def _distortion(values, seed):
+    """The mean over images and its interval; None of no images."""
+    if not len(values):
+        return {"distortion": None, "distortion_interval": None}
+    mean, interval = float(values.mean()), bootstrap_mean(values, seed).tolist()
+    return {"distortion": mean, "distortion_interval": interval}
 
 
 def table_1(figures: Figures) -> Table:

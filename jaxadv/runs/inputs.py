@@ -11,6 +11,7 @@ from jaxadv.runs.settings import Settings
 from jaxadv.training import Controlled, Supervised
 
 PRIME = "'"  # ends the name of a network that is trained on P2
+CONTROL = ", "  # stands between the name of a network and how its norms are controlled
 
 
 def load_data(settings: Settings) -> dict[str, Dataset]:
@@ -55,25 +56,32 @@ def load_models_with_control(
     splits: Mapping[str, Dataset],
     strengths: Sequence[float],
     limits: Sequence[float],
+    seed: int,
 ) -> list[zoo.Model]:
     """Trains each network with each control of its layers' norms, or reads its weights.
 
-    A strength of 0 is no control. Names tell the control: "FC100-100-10, penalty 0.001".
+    A strength of 0 is no control. Names tell the control: "FC100-100-10, penalty 0.001". The seed
+    takes the place of that of the settings.
     """
     trainings = {}
     options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
     for name in settings.models:
         network, recipe = zoo.ZOO[name].network, supervised_recipe(name)
         recipes = {
-            f"{name}, penalty {s:g}" if s else name: Controlled(recipe, s) if s else recipe
+            f"{name}{CONTROL}penalty {s:g}" if s else name: Controlled(recipe, s) if s else recipe
             for s in strengths
         }
-        recipes |= {f"{name}, limit {limit:g}": Controlled(recipe, limit=limit) for limit in limits}
+        recipes |= {f"{name}{CONTROL}limit {s:g}": Controlled(recipe, limit=s) for s in limits}
         for title, controlled in recipes.items():
-            trainings[title] = functools.partial(
-                zoo.trained, title, network, controlled, splits, settings.seed, **options
+            trainings[f"{title}, seed {seed}"] = functools.partial(
+                zoo.trained, title, network, controlled, splits, seed, **options
             )
     return train_each(trainings)
+
+
+def without_control(name: str) -> str:
+    """The name of the network that `load_models_with_control` trains without control."""
+    return name.partition(CONTROL)[0]
 
 
 def supervised_recipe(name: str) -> Supervised:

@@ -163,6 +163,14 @@ def test_examples_of_a_model_that_has_changed_are_made_anew(tmp_path, attacked):
     assert attacked == [8, 8, 4] * 2
 
 
+@pytest.mark.parametrize("lead, belongs", [(1e-7, True), (-1e-7, True), (-1e-4, False)])
+def test_examples_next_to_a_tie_are_used_again(lead, belongs):
+    """Another program may round the logits of a success the other way."""
+    x = np.float32([[1 + lead, 1, -1]])
+    kept = {"x_adv": x, "success": np.array([True]), "target": np.array([0]), "logits": x}
+    assert stored._belongs(kept, (lambda params, x: x, {})) == belongs
+
+
 def test_the_key_covers_all_code_that_attacks_run_on():
     """Each module that attacking a network of the zoo loads, but for the data sets."""
     program = "import jaxadv.attacks.stored, jaxadv.attacks.lbfgsb, jaxadv.networks, sys;"

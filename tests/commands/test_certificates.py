@@ -30,6 +30,8 @@ def test_ratios(figures):
         for kind in ("untargeted", "targeted"):
             assert list(model[kind]) == list(METHODS)
             assert 0 < model[kind]["pair product"] <= model[kind]["CROWN in the box"] <= 1
+        for name, (low, high) in model["untargeted_interval"].items():
+            assert low <= model["untargeted"][name] <= high <= 1
         assert all(speed > 0 for speed in model["certificates_per_second"].values())
     assert linear["untargeted"]["CROWN in the box"] == pytest.approx(1, abs=2e-3)
     assert linear["untargeted"]["CROWN"] == pytest.approx(linear["untargeted"]["pair product"])

@@ -41,10 +41,12 @@ def test_json(figures):
     for model in figures["models"]:
         assert set(model) == {
             *("name", "train_error", "test_error"),
-            *("distortion", "success_rate", "evaluations", "utilisation", "paper"),
+            *("distortion", "distortion_interval", "success_rate", "evaluations", "utilisation"),
+            "paper",
         }
         assert 0 < model["train_error"] < model["test_error"] < 0.3
-        assert 0.01 < model["distortion"] < 0.3
+        low, high = model["distortion_interval"]
+        assert 0.01 < low < model["distortion"] < high < 0.3
         assert model["success_rate"] == 1
         assert model["evaluations"] > 1
         assert 0 < model["utilisation"] <= 1

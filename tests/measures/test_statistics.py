@@ -7,8 +7,10 @@ import scipy.stats
 from jaxadv.measures import statistics
 from jaxadv.measures.statistics import (
     bootstrap_mean,
+    bootstrap_median,
     clopper_pearson,
     compare,
+    crossed_mean,
     equivalent,
     holm,
     least_p,
@@ -83,3 +85,64 @@ def test_bootstrap():
     assert same == pytest.approx(0.25) and also_same == pytest.approx(0.25)
     mean, error = fractions[:, 0].mean(), fractions[:, 0].std() / 20
     np.testing.assert_allclose([low, high], [mean - 1.96 * error, mean + 1.96 * error], atol=2e-3)
+
+
+def student(values):
+    return scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+
+
+def test_crossed_mean_is_students_where_only_one_thing_varies():
+    rng = np.random.default_rng(0)
+    effect = rng.normal(0.1, 1, 5)
+    trainings = crossed_mean(np.repeat(effect[:, None], 100, axis=1))
+    assert trainings.mean == pytest.approx(effect.mean())
+    np.testing.assert_allclose(trainings.interval, student(effect))
+    np.testing.assert_allclose(crossed_mean(np.repeat(effect[None], 4, axis=0))[1], student(effect))
+    np.testing.assert_allclose(crossed_mean(effect[None]).interval, student(effect))
+
+
+def test_crossed_mean_of_missing_and_single_values():
+    values = np.array([[1.0, 2.0, np.nan, 3.0], [3.0, np.nan, np.nan, 5.0]])
+    mean, (low, high) = crossed_mean(values)
+    assert mean == pytest.approx((2 + 4) / 2)  # of the trainings' means
+    variance = 1 + np.var([2, 2, 4], ddof=1) / 3  # of these, and of the images' means
+    degrees = variance**2 / (1 + (4 / 9) ** 2 / 2)
+    half = scipy.stats.t.ppf(0.975, degrees) * variance**0.5
+    np.testing.assert_allclose([low, high], [mean - half, mean + half])
+    assert crossed_mean(np.full((2, 3), np.nan)) is None
+    assert crossed_mean(np.ones((1, 1))) == (1, None)
+    assert crossed_mean(np.ones((2, 3))) == (1, (1, 1))
+
+
+@pytest.mark.parametrize("scales", [(1, 0, 0), (0, 1, 0), (1, 5, 0), (0.2, 1, 5), (0, 0, 1)])
+def test_crossed_mean_covers_the_truth(scales):
+    """Effects of trainings, of images, and of both together: at least 95 % of the intervals do."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(600):
+        parts = rng.normal(size=(5, 1)), rng.normal(size=(1, 40)), rng.normal(size=(5, 40))
+        low, high = crossed_mean(sum(map(np.multiply, scales, parts))).interval
+        hits += low <= 0 <= high
+    assert hits >= 600 * 0.93  # two standard errors below
+
+
+def test_bootstrap_in_blocks(monkeypatch):
+    """Whatever the blocks, there are as many means, each of as many draws."""
+    ones, values = np.ones((7, 2)), np.arange(7.0)
+    for block in (1, 50, 10**6):
+        monkeypatch.setattr(statistics, "BLOCK", block)
+        assert sum(len(counts) for counts in statistics._drawn(7, 0)) == statistics.RESAMPLINGS
+        np.testing.assert_allclose(bootstrap_mean(ones, seed=0), 1)
+        np.testing.assert_allclose(bootstrap_mean(values, seed=0), [1.57, 4.43], atol=0.2)
+
+
+@pytest.mark.parametrize("count", [1, 8, 101])
+def test_bootstrap_of_the_median(count):
+    values = np.random.default_rng(0).lognormal(size=count)
+    theirs = (values[0],) * 2
+    if count > 1:
+        options = {"method": "percentile", "rng": np.random.default_rng(1)}
+        theirs = scipy.stats.bootstrap((values,), np.median, **options).confidence_interval
+    ours = bootstrap_median(values, seed=0)
+    np.testing.assert_allclose(ours, theirs, rtol=0.05)
+    np.testing.assert_array_equal(ours, bootstrap_median(values, seed=0))

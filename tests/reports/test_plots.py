@@ -29,3 +29,14 @@ def test_curves(tmp_path):
     pixels = assert_png(tmp_path / "x.png", (9, 4))
     blue, orange = (share(pixels, color) for color in ((31, 119, 180), (255, 127, 14)))
     assert min(blue, orange) > 1e-3
+
+
+def test_stacked_draws_means_intervals_and_samples(tmp_path):
+    means = np.array([1.0, 10.0])
+    samples = means[:, None] * [0.9, 1.1]
+    points = plots.Points(means, samples, samples)
+    single = plots.Points(means, np.full((2, 2), np.nan), samples)
+    panels = {"upper": {"first": points, "second": single}, "lower": {"third": points}}
+    plots.stacked(tmp_path / "x.png", points, panels, "size")
+    pixels = assert_png(tmp_path / "x.png", (6.5, 5.8))
+    assert min(share(pixels, color) for color in ((31, 119, 180), (255, 127, 14))) > 1e-3
