@@ -15,7 +15,6 @@ from jaxadv.networks import FullyConnected, Network
 OPTIONS = AttackOptions(smoothing_steps=0, max_evaluations=60)
 NETWORKS = {
     "sigmoid 100": (jax.nn.sigmoid, 100),
-    "ReLU 200": (jax.nn.relu, 200),
     "ReLU 1000": (jax.nn.relu, 1000),
 }
 
@@ -50,26 +49,22 @@ def test_same_bits(problems, monkeypatch):
     order = np.random.default_rng(1).permutation(300)
     for chosen in (slice(20), slice(7, 8), order[:150], slice(150, None)):
         assert_same(attack(chosen), expected, chosen)
-    one = jax.local_devices()[:1]
-    monkeypatch.setattr(jax, "local_devices", lambda: one)
-    assert_same(attack(slice(140)), expected, slice(140))
 
 
-def test_same_bits_on_three_devices(tmp_path):
+def test_same_bits_on_one_device_and_on_three():
     program = """
-import sys, jax, numpy as np
-jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 3)
 from jaxadv import AttackOptions, minimal_adversarial
 rng = np.random.default_rng(0)
 params = rng.normal(size=(100, 50)).astype("float32"), rng.normal(size=(50, 10)).astype("float32")
 def logits(params, x): return jax.nn.relu(x @ params[0]) @ params[1]
 x, target = rng.uniform(size=(40, 100)).astype("float32"), rng.integers(0, 10, 40)
-options = AttackOptions(smoothing_steps=0, max_evaluations=60)
-np.save(sys.argv[2], minimal_adversarial(logits, params, x, target, options).x_adv)
+options, devices = AttackOptions(smoothing_steps=0, max_evaluations=60), jax.local_devices()
+found = []
+for count in (1, 3):
+    jax.local_devices = lambda: devices[:count]
+    found.append(minimal_adversarial(logits, params, x, target, options).x_adv)
+np.testing.assert_array_equal(*found)
 """
-    found = []
-    for devices in "13":
-        path = tmp_path / f"{devices}.npy"
-        subprocess.run([sys.executable, "-c", program, devices, path], check=True, timeout=120)
-        found.append(np.load(path))
-    np.testing.assert_array_equal(*found)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

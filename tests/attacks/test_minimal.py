@@ -37,7 +37,7 @@ def test_smaller_than_the_distortion_of_a_plain_penalty_method(attacked, mlp_on_
     """SciPy's L-BFGS-B at a fixed grid of c never does better by more than 0.5 % on average."""
     x, target, result = attacked
     network, params = mlp_on_mnist
-    images = 12
+    images = 8
 
     @jax.jit
     def objective(image, original, target, c):
@@ -74,10 +74,10 @@ def test_smaller_than_the_distortion_of_a_plain_penalty_method(attacked, mlp_on_
 def test_penalties_and_solvers_agree(attacked, mlp_on_mnist, settings):
     x, target, expected = attacked
     network, params = mlp_on_mnist
-    options = AttackOptions(**settings)
-    result = minimal_adversarial(network.logits, params, x, target, options)
+    options, images = AttackOptions(**settings), 20
+    result = minimal_adversarial(network.logits, params, x[:images], target[:images], options)
     assert result.success.all()
-    assert abs(result.distortion.mean() / expected.distortion.mean() - 1) <= 0.01
+    assert abs(result.distortion.mean() / expected.distortion[:images].mean() - 1) <= 0.01
 
 
 def test_target_that_is_the_current_class(mnist, mlp_on_mnist):

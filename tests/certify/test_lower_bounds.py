@@ -137,7 +137,8 @@ def test_no_image_in_the_ball_reaches_the_target(name):
 @each_network
 def test_no_attack_finds_less(name):
     network, params = small(name)
-    found = jaxadv.all_targets(network.logits, params, IMAGES)
+    options = jaxadv.AttackOptions(smoothing_steps=0, restart=False)  # compiles faster
+    found = jaxadv.all_targets(network.logits, params, IMAGES, options)
     assert found.success.mean() > 0.7
     upper = np.where(found.success, found.distortion, np.inf)
     for bound in bounds(name).values():

@@ -4,6 +4,7 @@ import gzip
 import os
 import struct
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -196,6 +197,13 @@ def test_another_process_is_faster(data_dir, monkeypatch):
     monkeypatch.setattr(fetch, "idx_files", idx_files_while_another_prepares)
     assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
     assert [path.name for path in (data_dir / "jaxadv_mnist").iterdir()] == ["1.0.0"]
+
+
+def test_preparation_leaves_no_temporary_folders(data_dir, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    datasets.load("mnist", "train", data_dir)
+    assert not list(folder.iterdir())
 
 
 def test_threads(data_dir):

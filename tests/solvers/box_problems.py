@@ -28,7 +28,7 @@ def unit_box(x):
 def descend(solver, x, bounds, *args, iterations=500):
     """Calls `update`, which compiles faster than `run`, until the tolerance is met."""
     x = jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype), x)  # else weak types compile twice
-    state = solver.init_state(x, bounds, *args)
+    state = jax.jit(solver.init_state)(x, bounds, *args)
     update = jax.jit(solver.update)
     while state.error > solver.tol and state.iter_num < iterations:
         x, state = update(x, state, bounds, *args)

@@ -8,7 +8,8 @@ from jaxadv.networks import error_rate
 from jaxadv.reports import paper
 from jaxadv.training import train
 
-IMAGES = {"FC200-200-10": 20_000, "AE400-10": 20_000}  # of which 3 % of the test set follow
+# Of which 3 % of the test set follow, where all images give less than 2 %.
+IMAGES = dict.fromkeys(["FC100-100-10", "FC200-200-10", "AE400-10"], 20_000)
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +29,18 @@ def test_networks_have_the_errors_of_the_paper(tmp_path, mnist_splits, name):
         assert model.test_error == pytest.approx(published.test_error, abs=0.003)
     elif name == "AE400-10":
         assert model.train_error <= 0.01 and model.test_error <= 0.032
-    elif name == "FC200-200-10":
-        assert model.train_error == 0 and model.test_error <= 0.032
     else:
-        assert model.train_error == 0 and model.test_error <= 0.021
+        assert model.train_error == 0 and model.test_error <= 0.032
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["LeNet-5", "CNN"])
-def test_convolutional_networks_are_good_ones(mnist_splits, name):
-    """On a tenth of the images, where FC100-100-10 has 4.6 % errors, and these 3 %."""
+@pytest.mark.parametrize("name, images, largest", [("LeNet-5", 6000, 0.038), ("CNN", 3000, 0.058)])
+def test_convolutional_networks_are_good_ones(mnist_splits, name, images, largest):
+    """On a part of the images, where FC100-100-10 has half as many errors more."""
     network, recipe = zoo.ZOO[name]
-    params = train(network, mnist_splits["train"].part(slice(6000)), recipe, jax.random.key(0))
+    params = train(network, mnist_splits["train"].part(slice(images)), recipe, jax.random.key(0))
     test = mnist_splits["test"].part(slice(5000, 7500))
-    assert error_rate(network.logits, params, *test) <= 0.038
+    assert error_rate(network.logits, params, *test) <= largest
 
 
 def test_the_zoo_has_the_networks_of_the_paper_and_two_cnns():
