@@ -11,24 +11,22 @@ from jaxadv import AttackOptions, minimal_adversarial
 from jaxadv.attacks import queues
 from jaxadv.networks import FullyConnected, Network
 
-# Without the averaging, which adds nothing here but time to compile.
-OPTIONS = AttackOptions(smoothing_steps=0, max_evaluations=60)
 NETWORKS = {
-    "sigmoid 100": (jax.nn.sigmoid, 100),
-    "ReLU 1000": (jax.nn.relu, 1000),
+    "sigmoid": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, max_evaluations=60)),
+    "ReLU": (jax.nn.relu, (200, 1000), AttackOptions(smoothing_steps=20, max_evaluations=60)),
 }
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def problems(request):
-    """(logits_fn, params, images, targets), of random weights."""
-    activation, width = NETWORKS[request.param]
-    hidden = FullyConnected(width, activation, name="hidden")
-    network = Network((hidden, FullyConnected(10, name="softmax")), (28, 28, 1))
+    """(logits_fn, params, images, targets, options), of random weights."""
+    activation, widths, options = NETWORKS[request.param]
+    hidden = [FullyConnected(n, activation, name=f"hidden{i}") for i, n in enumerate(widths)]
+    network = Network((*hidden, FullyConnected(10, name="softmax")), (28, 28, 1))
     params = jax.tree.map(np.asarray, network.init(jax.random.key(0)))
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(300, *network.input_shape)).astype(np.float32)
-    return network.logits, params, x, rng.integers(0, 10, 300)
+    return network.logits, params, x, rng.integers(0, 10, 300), options
 
 
 def assert_same(found, expected, chosen=slice(None)):
@@ -38,11 +36,11 @@ def assert_same(found, expected, chosen=slice(None)):
 
 
 def test_same_bits(problems, monkeypatch):
-    logits_fn, params, x, target = problems
+    logits_fn, params, x, target, options = problems
     monkeypatch.setattr(queues, "MAX_ROUNDS", 8)  # more problems than two devices' queues hold
 
     def attack(chosen):
-        return minimal_adversarial(logits_fn, params, x[chosen], target[chosen], OPTIONS)
+        return minimal_adversarial(logits_fn, params, x[chosen], target[chosen], options)
 
     expected = attack(slice(None))
     assert expected.success.mean() > 0.9
@@ -60,7 +58,7 @@ rng = np.random.default_rng(0)
 params = rng.normal(size=(100, 50)).astype("float32"), rng.normal(size=(50, 10)).astype("float32")
 def logits(params, x): return jax.nn.relu(x @ params[0]) @ params[1]
 x, target = rng.uniform(size=(40, 100)).astype("float32"), rng.integers(0, 10, 40)
-options, devices = AttackOptions(smoothing_steps=0, max_evaluations=60), jax.local_devices()
+options, devices = AttackOptions(smoothing_steps=20, max_evaluations=60), jax.local_devices()
 found = []
 for count in (1, 3):
     jax.local_devices = lambda: devices[:count]
