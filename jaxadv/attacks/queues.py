@@ -16,8 +16,8 @@ from jaxadv.attacks.results import AttackResult, Status, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage.devices import padded, sharded
 
-MAX_ROUNDS = 32  # a queue is at most so many times as long as the lanes are many
-QUEUE_SIZE = 2**29  # bytes of its images, at most, unless the lanes are more
+MAX_ROUNDS = 128  # a queue is at most so many times as long as the lanes are many
+QUEUE_SIZE = 2**28  # bytes of its images, at most, unless the lanes are more
 CPU_LANES = 16  # more are no faster, and more of them idle at the end of a queue
 
 

@@ -1,7 +1,11 @@
-"""L-BFGS directions for a box and an objective with a known quadratic part, for vmapped lanes.
+"""L-BFGS directions for an objective with a known quadratic part, for lanes in lockstep.
 
 The objective is loss(z) + ½ w ‖z − x‖². The pairs (s, y) are those of the loss alone, and the
 quadratic part adds w s to y exactly: pairs stay valid when w changes.
+
+The two-loop recursion needs inner products alone: of the vectors kept, and of these with the
+gradient. So a tick passes three times over the vectors for products, once to combine them, and all
+else is scalars.
 """
 
 from typing import NamedTuple
@@ -13,79 +17,110 @@ from jaxtyping import Bool, Float, Int
 
 
 class Pairs(NamedTuple):
-    """A ring of m pairs, written at slot `tick` mod m on every tick; lanes are vmapped over axis 1.
+    """Rings of m pairs: all lanes write at slot `tick` mod m on every tick, in place.
 
-    All lanes write at the same slot, in place; a lane that has no pair to write clears its flag.
+    A lane that has no pair to write clears its flag.
     """
 
-    s: Float[jax.Array, "m n"]  # moves
-    y: Float[jax.Array, "m n"]  # changes of the loss's gradient
-    valid: Bool[jax.Array, " m"]
+    vectors: Float[jax.Array, "L 2m n"]  # moves s; then changes y of the loss's gradient
+    products: Float[jax.Array, "L 2m 2m"]  # their inner products
+    valid: Bool[jax.Array, "L m"]
 
 
 def no_pairs(slots: int, lanes: int, size: int, dtype: DTypeLike) -> Pairs:
     """An empty ring for each lane."""
-    zeros = jnp.zeros((slots, lanes, size), dtype)
-    return Pairs(zeros, zeros, jnp.zeros((slots, lanes), bool))
+    vectors = jnp.zeros((lanes, 2 * slots, size), dtype)
+    products = jnp.zeros((lanes, 2 * slots, 2 * slots), dtype)
+    return Pairs(vectors, products, jnp.zeros((lanes, slots), bool))
 
 
 def push(
     pairs: Pairs,
     tick: Int[jax.Array, ""],
-    s: Float[jax.Array, "lanes n"],
-    y: Float[jax.Array, "lanes n"],
-    valid: Bool[jax.Array, " lanes"],
+    s: Float[jax.Array, "L n"],
+    y: Float[jax.Array, "L n"],
+    valid: Bool[jax.Array, " L"],
 ) -> Pairs:
-    """Writes one pair per lane."""
-    slot = tick % len(pairs.s)
-    return Pairs(*(ring.at[slot].set(new) for ring, new in zip(pairs, (s, y, valid), strict=True)))
+    """Writes one pair per lane, and its products with all vectors."""
+    slots = pairs.valid.shape[1]
+    slot = tick % slots
+    vectors, products = pairs.vectors, pairs.products
+    rows = ((slot, s), (slots + slot, y))
+    for row, vector in rows:
+        vectors = jax.lax.dynamic_update_index_in_dim(vectors, vector, row, 1)
+    for row, vector in rows:
+        with_all = jnp.einsum("lkn,ln->lk", vectors, vector)
+        products = jax.lax.dynamic_update_index_in_dim(products, with_all, row, 1)
+        products = jax.lax.dynamic_update_index_in_dim(products, with_all, row, 2)
+    valid = jnp.where(jnp.arange(slots) == slot, valid[:, None], pairs.valid)
+    return Pairs(vectors, products, valid)
 
 
-def projected_direction(
+def directions(
     pairs: Pairs,
     tick: Int[jax.Array, ""],
-    point: Float[jax.Array, " n"],
-    gradient: Float[jax.Array, " n"],
-    weight: Float[jax.Array, ""],
-) -> Float[jax.Array, " n"]:
-    """Descent direction at a point of the box [0, 1]ⁿ, for one lane, after the pair of this tick.
+    gradient: Float[jax.Array, "L n"],
+    weight: Float[jax.Array, " L"],
+) -> Float[jax.Array, "L n"]:
+    """−H·gradient, after the pair of this tick; H is of the pairs with positive curvature.
 
-    The two-loop recursion, restricted to the free coordinates: those that are not at a bound which
-    the negative gradient points out of.
+    Where that is no descent, and without pairs: half the step to the minimiser, were the loss
+    linear. For a box, gradient and pairs are to be 0 in coordinates that are held at a bound.
 
     Args:
-      pairs: (m, n), the newest at slot `tick` mod m.
+      pairs: the newest at slot `tick` mod m.
       tick: of the newest pair.
-      point: (n,) in [0, 1].
-      gradient: (n,) of the whole objective.
+      gradient: of the whole objective.
       weight: w.
     """
-    held = ((point <= 0) & (gradient > 0)) | ((point >= 1) & (gradient < 0))
-    q = jnp.where(held, 0.0, gradient)
-    slots = [(tick - age) % len(pairs.s) for age in range(len(pairs.s))]  # newest first
-    moves, changes, curvatures, usable = [], [], [], []
-    for slot in slots:
-        s = jnp.where(held, 0.0, pairs.s[slot])
-        y = jnp.where(held, 0.0, pairs.y[slot] + weight * pairs.s[slot])
-        curvature = jnp.vdot(s, y)
-        usable.append(pairs.valid[slot] & (curvature > 0))
-        moves.append(s)
-        changes.append(y)
-        curvatures.append(jnp.where(usable[-1], curvature, 1.0))
+    slots = pairs.valid.shape[1]
+    newest_first = (tick - jnp.arange(slots)) % slots
+    rows = jnp.concatenate([newest_first, slots + newest_first])
+    along = jnp.einsum("lkn,ln->lk", pairs.vectors, gradient)
+    square = jnp.sum(gradient**2, axis=1)
+    products = pairs.products[:, rows][:, :, rows]
+    coefficients, scale = jax.vmap(_two_loops)(
+        *(products, along[:, rows], square, pairs.valid[:, newest_first], weight)
+    )
+    # By age, not by slot: the sum's last bits must not depend on when a problem has started.
+    direction = scale[:, None] * gradient
+    for age in range(2 * slots):
+        vector = jax.lax.dynamic_index_in_dim(pairs.vectors, rows[age], 1, keepdims=False)
+        direction += coefficients[:, age, None] * vector
+    return direction
 
-    alphas = []
-    for s, y, curvature, use in zip(moves, changes, curvatures, usable, strict=True):
-        alphas.append(jnp.where(use, jnp.vdot(s, q) / curvature, 0.0))
-        q = q - alphas[-1] * y
-    # Without pairs: half the step to the minimiser if the loss were linear.
+
+def _two_loops(products, along, square, valid, weight):
+    """For one lane: what −H·gradient has of each vector, newest first, and of the gradient.
+
+    Args:
+      products: (2m, 2m) of the vectors.
+      along: (2m,) of the vectors and the gradient.
+      square: ‖gradient‖².
+      valid: (m,) which pairs there are.
+      weight: w.
+    """
+    m = len(valid)
+    s_s, s_y, y_y = products[:m, :m], products[:m, m:], products[m:, m:]
+    s_q, y_q = along[:m], along[m:]
+    y_y = y_y + weight * (s_y + s_y.T) + weight**2 * s_s  # of the whole objective, from here on
+    y_q = y_q + weight * s_q
+    s_y = s_y + weight * s_s
+    use = [valid[i] & (s_y[i, i] > 0) for i in range(m)]
+    curvature = [jnp.where(use[i], s_y[i, i], 1.0) for i in range(m)]
+    alpha, beta = [], {}
+    for i in range(m):
+        left = s_q[i] - sum(alpha[j] * s_y[i, j] for j in range(i))
+        alpha.append(jnp.where(use[i], left / curvature[i], 0.0))
     scale = 0.5 / weight
-    for y, curvature, use in reversed(list(zip(changes, curvatures, usable, strict=True))):
-        scale = jnp.where(use, curvature / jnp.maximum(jnp.vdot(y, y), 1e-30), scale)
-    q = scale * q
-    for s, y, curvature, use, alpha in reversed(
-        list(zip(moves, changes, curvatures, usable, alphas, strict=True))
-    ):
-        beta = jnp.where(use, jnp.vdot(y, q) / curvature, 0.0)
-        q = q + (alpha - beta) * s
-    is_descent = jnp.vdot(q, gradient) > 0
-    return -jnp.where(is_descent, q, jnp.where(held, 0.0, 0.5 / weight * gradient))
+    for i in reversed(range(m)):
+        scale = jnp.where(use[i], curvature[i] / jnp.maximum(y_y[i, i], 1e-30), scale)
+    for i in reversed(range(m)):
+        left = scale * (y_q[i] - sum(alpha[j] * y_y[i, j] for j in range(m)))
+        left = left + sum(beta[j] * s_y[j, i] for j in beta)
+        beta[i] = jnp.where(use[i], alpha[i] - left / curvature[i], 0.0)
+    alphas, betas = jnp.stack(alpha), jnp.stack([beta[i] for i in range(m)])
+    of_s, of_y = betas - scale * weight * alphas, -scale * alphas
+    is_descent = of_s @ s_q + of_y @ (y_q - weight * s_q) + scale * square > 0
+    coefficients = jnp.where(is_descent, jnp.append(of_s, of_y), 0.0)
+    return -coefficients, -jnp.where(is_descent, scale, 0.5 / weight)

@@ -87,15 +87,15 @@ def test_lanes_follow_from_the_size_of_the_network_and_the_device_alone():
         arguments = logits_fn, params, AttackOptions(**settings), image, platform
         return queues.lanes_and_queue(*arguments)
 
-    assert lanes(linear) == (16, 16 * 32)
-    assert lanes(heavy) == (8, 8 * 32)
-    assert lanes(linear, "gpu") == (4096, 4096 * 32)
+    assert lanes(linear) == (16, 16 * 128)
+    assert lanes(heavy) == (8, 8 * 128)
+    assert lanes(linear, "gpu") == (4096, 4096 * 128)
     assert lanes(heavy, "gpu")[0] < 4096
-    assert lanes(linear, batch_size=100) == (104, 104 * 32)
+    assert lanes(linear, batch_size=100) == (104, 104 * 128)
     assert lanes(linear, solver="lbfgsb") == (16, 16)
 
 
 def test_a_queue_of_large_images_is_short():
     image = np.zeros((1, 2**20), np.float32)
     arguments = (lambda params, x: x[:, :2], None, AttackOptions(), image, "cpu")
-    assert queues.lanes_and_queue(*arguments) == (8, 8 * 16)
+    assert queues.lanes_and_queue(*arguments) == (8, 8 * 8)

@@ -1,33 +1,34 @@
 """The lockstep attack: one tick is one gradient of every lane, and no lane waits for another.
 
-What a lane decides, it decides between two gradients (`stages`). A lane that has finished takes the
-next problem of the queue. Everything is pure and runs under one jit.
+Scalars decide and vectors move: what a lane does next follows from what its logits show and from
+inner products (`stages`), and then the vectors of all lanes are moved at once. A lane that has
+finished takes the next problem of the queue. Everything is pure and runs under one jit.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from jaxadv.attacks.lockstep.averaging import displaced, noise_for, smoothed
-from jaxadv.attacks.lockstep.lane import (
-    DESCEND,
-    DONE,
-    PROBE,
-    REFRESH,
-    SMOOTH,
+from jaxadv.attacks.lockstep.averaging import at_zero, noise_for, smallest_r, window
+from jaxadv.attacks.lockstep.stages import decided
+from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
+    Products,
+    Stage,
+    Vectors,
     loaded,
+    penalty_and_weight,
 )
-from jaxadv.attacks.lockstep.stages import aimed, received
 from jaxadv.attacks.margins import lead_and_magnitude, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
-from jaxadv.solvers.pairs import no_pairs, push
+from jaxadv.solvers.pairs import directions, no_pairs, push
 
 
 def solve(
@@ -46,51 +47,41 @@ def solve(
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
 
     def tick_all(carry):
-        tick, next_problem, lane, pairs, found = carry
-        working = lane.stage < DONE
-        lane, pairs = _tick(options, noise, evaluate, tick, lane, pairs)
-        finished = working & (lane.stage == DONE)
-        refill = functools.partial(_refill, queue, count, finished, next_problem)
-        lane, found = _if_any(finished, refill, (lane, found))
-        return tick + 1, next_problem + finished.sum(), lane, pairs, found
+        tick, next_problem, lane, vectors, pairs, found = carry
+        working = lane.stage < Stage.DONE
+        lane, vectors, pairs = _tick(options, noise, evaluate, tick, lane, vectors, pairs)
+        finished = working & (lane.stage == Stage.DONE)
+        lane, vectors, found = _refilled(queue, count, next_problem, finished, lane, vectors, found)
+        return tick + 1, next_problem + finished.sum(), lane, vectors, pairs, found
 
     def unfinished(carry):
-        return (carry[2].stage < DONE).any()
+        return (carry[2].stage < Stage.DONE).any()
 
-    lane = _loaded(queue, count, jnp.arange(lanes))
+    first = jnp.arange(lanes)
+    lane, x = _loaded(queue, count, first), queue[0][jnp.minimum(first, len(images) - 1)]
+    vectors = Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x)
     pairs = no_pairs(options.history_size, lanes, size, dtype)
-    carry = jnp.array(0), jnp.array(lanes), lane, pairs, _nothing_found(queue[0])
+    carry = jnp.array(0), jnp.array(lanes), lane, vectors, pairs, _nothing_found(queue[0])
     ticks, *_, found = jax.lax.while_loop(unfinished, tick_all, carry)
     return found._replace(image=found.image.reshape(images.shape), lane_ticks=ticks * lanes)
 
 
-def _tick(options, noise, evaluate, tick, lane, pairs):
+def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     """One gradient of every lane, and what the lanes make of it."""
-    evaluation = evaluate(lane.trial, lane.target, lane.temperature, lane.stage)
-    take_in = jax.vmap(functools.partial(received, options))
-    take_in_smooth = jax.vmap(functools.partial(smoothed, options))
-    aim = jax.vmap(functools.partial(aimed, options), in_axes=(0, 1, None))
-    lane, *pair = take_in(lane, evaluation)
+    seen, found = evaluate(vectors.trial, lane.target, lane.temperature, lane.stage)
+    s, y = vectors.trial - vectors.point, found - vectors.gradient
+    products = _products(vectors, found, s, y)
+    lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)
+    vectors = _moved(move, vectors, found, y)
+    vectors, pairs = _aimed(options, tick, lane, move, vectors, pairs, s, y)
     if options.smoothing_steps:
-        lane = _if_any(lane.stage == SMOOTH, lambda lane: take_in_smooth(lane, evaluation), lane)
-    pairs = push(pairs, tick, *pair)
-    descending = (lane.stage == DESCEND) | (lane.stage == REFRESH)
-    pairs = pairs._replace(valid=pairs.valid & descending)
-    lane = aim(lane, pairs, tick)
-    if options.smoothing_steps:
-        noisy = (lane.stage == SMOOTH) | (lane.stage == PROBE)
-        lane = _if_any(noisy, lambda lane: jax.vmap(displaced, (0, None))(lane, noise), lane)
-    return lane, pairs
+        lane, vectors = _averaged(options, noise, lane, move, vectors)
+    return lane, vectors, pairs
 
 
-def _if_any(condition, change, state):
-    """change(state), unless the condition holds for no lane: then it would change nothing."""
-    return jax.lax.cond(condition.any(), change, lambda state: state, state)
-
-
-def _evaluate(logits_fn, params, shape, points, target, temperature, stage) -> Evaluation:
-    """One gradient of every lane: (L, n) points; of the loss in a descent, else of the gap."""
-    descending = (stage == REFRESH) | (stage == DESCEND)
+def _evaluate(logits_fn, params, shape, points, target, temperature, stage):
+    """What is found at (L, n) points: the loss in a descent, else the gap; and its gradients."""
+    descending = (stage == Stage.REFRESH) | (stage == Stage.DESCEND)
 
     def total_loss(points):
         logits = logits_fn(params, points.reshape(-1, *shape)).astype(points.dtype)
@@ -100,16 +91,108 @@ def _evaluate(logits_fn, params, shape, points, target, temperature, stage) -> E
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
         scaled = rivals * (1 / temperature)[:, None]
         loss = temperature * jax.nn.logsumexp(scaled, axis=1)
-        return loss.sum(), (loss, margin, magnitude, -jnp.expm1(-loss / temperature))
+        return loss.sum(), Evaluation(loss, margin, magnitude, -jnp.expm1(-loss / temperature))
 
-    gradient, (loss, margin, magnitude, miss) = jax.grad(total_loss, has_aux=True)(points)
-    return Evaluation(loss, gradient, margin, magnitude, miss)
+    gradient, seen = jax.grad(total_loss, has_aux=True)(points)
+    return seen, gradient
+
+
+def _products(vectors, found, s, y):
+    r = vectors.trial - vectors.x
+    slope = _dot(vectors.free, s)
+    return Products(_dot(r, r), _dot(r, found), _dot(found, found), _dot(y, y), slope)
+
+
+def _moved(move, vectors, found, y):
+    """The vectors after a move, but for what averaging does."""
+    better, to_trial, to_x, _, weight = (each[:, None] for each in move)
+    point = jnp.where(to_trial, vectors.trial, vectors.point)
+    mean = jnp.where(weight == 1, found, vectors.gradient + weight * y)
+    return vectors._replace(
+        best=jnp.where(better, vectors.trial, vectors.best),
+        point=jnp.where(to_x, vectors.x, point),
+        gradient=jnp.where(weight == 0, vectors.gradient, mean),  # where found may be NaN
+    )
+
+
+def _aimed(options, tick, lane, move, vectors, pairs, s, y):
+    """The next trial points, before any noise, after L-BFGS has learnt from the last ones."""
+    x, point = vectors.x, vectors.point
+    weight = lane.bracket.c * penalty_and_weight(options, lane, lane.point.r_r)[1]
+    whole = vectors.gradient + weight[:, None] * (point - x)
+    held = ((point <= 0) & (whole > 0)) | ((point >= 1) & (whole < 0))
+    free = jnp.where(held, 0.0, whole)
+    accepted = move.to_trial[:, None] & ~held
+    pairs = push(
+        pairs, tick, jnp.where(accepted, s, 0.0), jnp.where(accepted, y, 0.0), move.to_trial
+    )
+    descending = (lane.stage == Stage.DESCEND) | (lane.stage == Stage.REFRESH)
+    pairs = pairs._replace(valid=pairs.valid & descending[:, None])
+    direction = jnp.where(held, 0.0, directions(pairs, tick, free, weight))
+    stage, step = lane.stage[:, None], lane.step[:, None]
+    ahead = jnp.where(stage == Stage.DESCEND, point + step * direction, point)
+    trial = jnp.where(stage == Stage.POLISH, x + step * (point - x), ahead)
+    return vectors._replace(free=free, trial=jnp.clip(trial, 0.0, 1.0)), pairs
+
+
+def _averaged(options, noise, lane, move, vectors):
+    """Moves points to zeros of mean linear models, and displaces trial points by noise."""
+    size = vectors.x.shape[1]
+    noisy = (lane.stage == Stage.AVERAGE) | (lane.stage == Stage.PROBE)
+
+    def of_lane(lane, point, trial, to_zero, x, gradient):
+        r = smallest_r(x, lane.point.seen.loss, gradient)
+        there = at_zero(options, lane, _dot(r, r), _dot(r, gradient))
+        lane = jax.tree.map(functools.partial(jnp.where, to_zero), there, lane)
+        start, scale = window(lane, lane.point.r_r, size)
+        is_noisy = (lane.stage == Stage.AVERAGE) | (lane.stage == Stage.PROBE)
+        point = jnp.where(to_zero, x + r, point)
+        displaced = point + scale * jax.lax.dynamic_slice(noise, [start], [size])
+        trial = jnp.where(to_zero | is_noisy, jnp.clip(displaced, 0.0, 1.0), trial)
+        return lane, point, trial
+
+    def of_lanes(rows, where, state):
+        held = *state, move.to_zero, vectors.x, vectors.gradient
+        new = jax.vmap(of_lane)(*jax.tree.map(lambda array: array[rows], held))
+        return jax.tree.map(lambda old, part: old.at[where].set(part, mode="drop"), state, new)
+
+    state = lane, vectors.point, vectors.trial
+    lane, point, trial = _for_lanes(noisy | move.to_zero, of_lanes, state)
+    return lane, vectors._replace(point=point, trial=trial)
+
+
+def _dot(a, b):
+    return jnp.sum(a * b, axis=-1)
+
+
+def _for_lanes(wanted: Bool[jax.Array, " L"], change: Callable, state: Any) -> Any:
+    """Changes the state for the lanes that are wanted, an eighth of all at a time.
+
+    What is rare, and passes over vectors, is to cost a pass over those of few lanes.
+
+    Args:
+      wanted: lanes.
+      change: (rows, where, state) -> state, with (l,) indices of lanes: to read, and to write, L
+        and so to be dropped where there are no more.
+      state: what to change.
+    """
+    lanes = len(wanted)
+    few, total = max(1, lanes // 8), wanted.sum()
+    (order,) = jnp.nonzero(wanted, size=lanes, fill_value=0)
+
+    def body(i, state):
+        place = i * few + jnp.arange(few)
+        rows = order[jnp.minimum(place, lanes - 1)]
+        return change(rows, jnp.where(place < total, rows, lanes), state)
+
+    return jax.lax.fori_loop(0, (total + few - 1) // few, body, state)
 
 
 def _loaded(queue, count, problem) -> Lane:
     """Lanes at the start of the problems, (L,) indices; done from `count` on."""
-    images, targets = (array[jnp.minimum(problem, len(array) - 1)] for array in queue)
-    return jax.vmap(loaded, in_axes=(0, 0, 0, None))(images, targets, problem, count)
+    images, targets = queue
+    target = targets[jnp.minimum(problem, len(targets) - 1)]
+    return jax.vmap(loaded, in_axes=(0, 0, None, None))(target, problem, count, images.dtype)
 
 
 def _nothing_found(images) -> Found:
@@ -118,28 +201,34 @@ def _nothing_found(images) -> Found:
     return Found(images, no, no, zeros, integers, jnp.array(0))
 
 
-def _refill(queue, count, finished, next_problem, state):
+def _refilled(queue, count, next_problem, finished, lane, vectors, found):
     """Writes the results of finished lanes, and loads the next problems into them."""
-    lane, found = state
-    success = jnp.isfinite(lane.best_norm_squared)
-    loss, gradient = lane.at_point.loss, lane.at_point.gradient
-    last = jnp.where(jnp.isfinite(lane.point), lane.point, lane.x)
-    results = Found(
-        image=jnp.where(success[:, None], lane.best, last),
-        success=success,
-        finite=jnp.isfinite(loss) & jnp.isfinite(gradient).all(axis=1),
-        c=jnp.where(success, lane.best_c, lane.c),
-        evaluations=lane.evaluations,
-        lane_ticks=found.lane_ticks,
-    )
-    where = jnp.where(finished, lane.problem, len(queue[0]))
+    images = queue[0]
+    problem = next_problem + jnp.cumsum(finished) - 1
 
-    def written(old, new):
-        return old.at[where].set(new, mode="drop") if old.ndim else new
+    def of_lanes(rows, where, state):
+        x, trial, found = state
+        old, best, last = jax.tree.map(lambda a: a[rows], (lane, vectors.best, vectors.point))
+        success = jnp.isfinite(old.best.r_r)
+        last = jnp.where(jnp.isfinite(last), last, x[rows])
+        results = Found(
+            image=jnp.where(success[:, None], best, last),
+            success=success,
+            finite=jnp.isfinite(old.point.seen.loss + old.point.g_g),
+            c=jnp.where(success, old.best.c, old.bracket.c),
+            evaluations=old.evaluations,
+            lane_ticks=found.lane_ticks,
+        )
+        at = jnp.where(where < len(finished), old.problem, len(images))
 
-    fresh = _loaded(queue, count, next_problem + jnp.cumsum(finished) - 1)
-    lane = jax.tree.map(
-        lambda new, old: jnp.where(finished.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-        *(fresh, lane),
-    )
-    return lane, jax.tree.map(written, found, results)
+        def written(all_problems, new):
+            return all_problems.at[at].set(new, mode="drop") if all_problems.ndim else new
+
+        new = images[jnp.minimum(problem[rows], len(images) - 1)]
+        x, trial = (array.at[where].set(new, mode="drop") for array in (x, trial))
+        return x, trial, jax.tree.map(written, found, results)
+
+    x, trial, found = _for_lanes(finished, of_lanes, (vectors.x, vectors.trial, found))
+    fresh = _loaded(queue, count, problem)
+    lane = jax.tree.map(functools.partial(jnp.where, finished), fresh, lane)
+    return lane, vectors._replace(x=x, trial=trial), found

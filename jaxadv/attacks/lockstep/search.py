@@ -2,116 +2,139 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
-from jaxadv.attacks.lockstep.lane import (
-    DONE,
-    POLISH,
-    REFRESH,
+from jaxadv.attacks.lockstep.state import (
+    Bracket,
     Evaluation,
     Lane,
-    affordable_smoothing,
+    Stage,
     at_stage,
+    at_x,
     entering,
-    finely,
     select,
-    smoothly,
     succeeds,
 )
 from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 
 
-def minimised(options: AttackOptions, lane: Lane) -> Lane:
-    """What follows a minimiser: another c, unless this one will do or there is no better."""
+def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array, ""] | bool]:
+    """What follows a minimiser: another c, unless this one will do or there is no better.
+
+    Returns:
+      The lane; whether it goes back to x.
+    """
     another = _next_c(options, lane)
-    found_any = jnp.isfinite(lane.best_norm_squared)
-    steps = affordable_smoothing(options, lane)
-    descents_fail = ~found_any & (lane.smoothing_steps == 0) & (steps > 0)
+    found_any = jnp.isfinite(lane.best.r_r)
+    steps = affordable_averaging(options, lane)
+    descents_fail = ~found_any & (lane.averaging_steps == 0) & (steps > 0)
     patience = jnp.where(found_any | descents_fail, 1, tuning.PATIENCE)
-    exhausted = (another.c_steps >= patience * options.c_steps) | (
-        another.failed_c <= another.succeeded_c * options.bracket
+    bracket = another.bracket
+    exhausted = (bracket.tried >= patience * options.c_steps) | (
+        bracket.failed <= bracket.succeeded * options.bracket
     )
+    seen = lane.point.seen
     whole = lane._replace(step=jnp.ones_like(lane.step))
-    ray = on_ray(options, whole, lane.at_point, jnp.maximum(lane.at_point.miss, tuning.LEAST_SHARE))
-    polish = entering(ray, POLISH, lane.temperature)
+    growth = -lane.point.r_g / jnp.maximum(seen.others, tuning.LEAST_SHARE)
+    polish = entering(on_ray(options, whole, seen, growth), Stage.POLISH, lane.temperature)
     if options.temperature is None:
-        # At T = 1 many classes may share in the loss: `miss` does not tell where the boundary is.
-        return select(exhausted, polish, another)
-    on_boundary = jnp.abs(lane.at_point.miss - 0.5) <= tuning.ON_BOUNDARY
-    r = lane.point - lane.x
-    norm_squared = ray.step**2 * jnp.vdot(r, r)
-    too_large = norm_squared > tuning.HOPELESS**2 * lane.best_norm_squared
+        # At T = 1 many classes may share in the loss: it does not tell where the boundary is.
+        return select(exhausted, polish, another), False
+    on_boundary = jnp.abs(seen.others - 0.5) <= tuning.ON_BOUNDARY
+    done = lane._replace(stage=at_stage(Stage.DONE))
+    too_large = polish.step**2 * lane.point.r_r > tuning.HOPELESS**2 * lane.best.r_r
     hopeless = (lane.round > 0) & too_large
-    after_coarse = select(hopeless, lane._replace(stage=at_stage(DONE)), finely(lane, another.c))
+    after_coarse = select(hopeless, done, finely(lane, bracket.c))
     after_fine = polish
     if options.tol < tuning.COARSE:
-        sharpest = tuning.TIE * lane.final_temperature
+        sharpest = tuning.TIE * lane.start.temperature
         tie = (lane.temperature > sharpest) & (_dominance(lane) < tuning.DOMINANT)
-        finest = finely(lane, another.c)._replace(temperature=sharpest)
+        finest = finely(lane, bracket.c)._replace(temperature=sharpest)
         after_fine = select(tie, finest, polish)
-    ended = select(lane.fine, after_fine, after_coarse)
-    smooth = smoothly(lane, steps, lane.x)
-    otherwise = select(descents_fail, smooth, lane._replace(stage=at_stage(DONE)))
-    ended = select(found_any | on_boundary, ended, otherwise)
-    return select(on_boundary | exhausted, ended, another)
+    near = found_any | on_boundary
+    elsewhere = select(descents_fail, at_x(averaging(lane, steps)), done)
+    ended = select(near, select(lane.fine, after_fine, after_coarse), elsewhere)
+    over = on_boundary | exhausted
+    return select(over, ended, another), over & ~near & descents_fail
+
+
+def averaging(lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
+    """The beginning of so many steps of gradient averaging."""
+    return entering(lane, Stage.AVERAGE, lane.start.temperature)._replace(averaging_steps=steps)
+
+
+def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
+    """Steps of gradient averaging that the budget leaves."""
+    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
+    return jnp.clip(left, 0, options.smoothing_steps)
+
+
+def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
+    """The beginning of a fine descent from the lane's point."""
+    bracket = Bracket(
+        c, jnp.zeros_like(c), jnp.full_like(c, jnp.inf), jnp.zeros_like(lane.bracket.tried)
+    )
+    return entering(lane, Stage.REFRESH, lane.start.temperature)._replace(
+        fine=jnp.array(True), bracket=bracket, step=jnp.ones_like(c)
+    )
 
 
 def _dominance(lane):
     """Of the other classes' exp(logits/T), the share of the largest."""
-    largest = jnp.exp(-lane.at_point.margin / lane.temperature)
-    return largest / jnp.expm1(lane.at_point.loss / lane.temperature)
+    seen = lane.point.seen
+    largest = jnp.exp(-seen.margin / lane.temperature)
+    return largest / jnp.expm1(seen.loss / lane.temperature)
 
 
 def _next_c(options, lane):
     """Narrows the bracket of the largest c that succeeds, and chooses the next.
 
-    At a minimiser the loss's gradient is `miss` times the gap's: so near the boundary, where `miss`
-    should be ½, it is c/(2 miss) that would be stationary there.
+    At a minimiser the loss's gradient is the others' probability p times the gap's: so near the
+    boundary, where p should be ½, it is c/(2p) that would be stationary there.
     """
-    success = succeeds(options, lane, lane.at_point)
-    succeeded_c = jnp.where(success, jnp.maximum(lane.c, lane.succeeded_c), lane.succeeded_c)
-    failed_c = jnp.where(success, lane.failed_c, jnp.minimum(lane.c, lane.failed_c))
+    c, succeeded, failed, tried = lane.bracket
+    others = lane.point.seen.others
+    success = succeeds(options, lane, lane.point.seen)
+    succeeded = jnp.where(success, jnp.maximum(c, succeeded), succeeded)
+    failed = jnp.where(success, failed, jnp.minimum(c, failed))
     sharp = options.temperature is not None
     if sharp:
-        predicted = lane.c * tuning.AIM / jnp.clip(lane.at_point.miss, tuning.LEAST_MISS, 1.0)
+        predicted = c * tuning.AIM / jnp.clip(others, tuning.LEAST_OTHERS, 1.0)
     else:
-        predicted = lane.c * jnp.where(success, options.growth, 1 / options.growth)
-    bracketed = (succeeded_c > 0) & jnp.isfinite(failed_c)
-    inset = jnp.where(bracketed, (failed_c / succeeded_c) ** tuning.INSET, 1.0)
+        predicted = c * jnp.where(success, options.growth, 1 / options.growth)
+    bracketed = (succeeded > 0) & jnp.isfinite(failed)
+    inset = jnp.where(bracketed, (failed / succeeded) ** tuning.INSET, 1.0)
     inside = jnp.where(
-        (lane.c_steps % tuning.BISECT_EVERY == tuning.BISECT_EVERY - 1) | (not sharp),
-        jnp.sqrt(succeeded_c * failed_c),
-        jnp.clip(predicted, succeeded_c * inset, failed_c / inset),
+        (tried % tuning.BISECT_EVERY == tuning.BISECT_EVERY - 1) | (not sharp),
+        jnp.sqrt(succeeded * failed),
+        jnp.clip(predicted, succeeded * inset, failed / inset),
     )
-    grown = jnp.clip(predicted, tuning.LEAST_CHANGE * lane.c, options.growth**2 * lane.c)
-    # Far from the boundary, where `miss` is 1, the prediction says little.
-    least = jnp.where(lane.at_point.miss > tuning.FAR, options.growth, tuning.LEAST_CHANGE)
-    shrunk = jnp.clip(predicted, lane.c / options.growth**2, lane.c / least)
+    grown = jnp.clip(predicted, tuning.LEAST_CHANGE * c, options.growth**2 * c)
+    # Far from the boundary, where p is 1, the prediction says little.
+    least = jnp.where(others > tuning.FAR, options.growth, tuning.LEAST_CHANGE)
+    shrunk = jnp.clip(predicted, c / options.growth**2, c / least)
     # A sharp loss can get stuck where several classes tie, far from the target.
-    stuck = sharp & (succeeded_c == 0) & (lane.c_steps >= tuning.STUCK)
+    stuck = sharp & (succeeded == 0) & (tried >= tuning.STUCK)
+    another = jnp.where(bracketed, inside, jnp.where(success, grown, shrunk))
     return lane._replace(
-        c=jnp.where(bracketed, inside, jnp.where(success, grown, shrunk)),
-        succeeded_c=succeeded_c,
-        failed_c=failed_c,
-        c_steps=lane.c_steps + 1,
+        bracket=Bracket(another, succeeded, failed, tried + 1),
         spent=jnp.zeros_like(lane.spent),
         step=jnp.ones_like(lane.step),
         temperature=lane.temperature * jnp.where(stuck, tuning.SOFT, 1.0),
-        stage=jnp.where(stuck, REFRESH, lane.stage),
+        stage=jnp.where(stuck, Stage.REFRESH, lane.stage),
     )
 
 
 def on_ray(
-    options: AttackOptions, lane: Lane, seen: Evaluation, share: Float[jax.Array, ""] | float
+    options: AttackOptions, lane: Lane, seen: Evaluation, growth: Float[jax.Array, ""]
 ) -> Lane:
-    """The next point on the ray from x through the lane's point: Newton's on the margin.
+    """The next point on the ray from x through the lane's point, by Newton's method.
 
-    `share` is what part of the gap's gradient the gradient is.
+    `growth` is that of the margin along r, per fraction of r.
     """
-    growth = -jnp.vdot(seen.gradient, lane.point - lane.x) / share
-    missing = 2 * least_lead(options.margin, lane.gap, seen.magnitude) - seen.margin
+    missing = 2 * least_lead(options.margin, lane.start.gap, seen.magnitude) - seen.margin
     change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)
     longest = tuning.LONGEST_ON_RAY
     return lane._replace(step=lane.step + jnp.clip(change, -longest, longest))

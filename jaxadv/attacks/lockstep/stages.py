@@ -1,9 +1,12 @@
-"""What a lane of the lockstep attack does between two gradients: pure functions of one lane.
+"""What a lane of the lockstep attack decides between two gradients: pure functions of scalars.
+
+What is decided follows from inner products and from what the logits show; what that does to the
+lane's vectors is a `Move`, which is carried out for all lanes at once (`loop`).
 
 A lane works on one problem, an image and a target, in stages:
 
 - START, PROBE: how far would the boundary be, were the logits linear? Is it non-smooth?
-- SMOOTH, where it is, or where descents fail: `averaging` of gradients over noise.
+- AVERAGE, where it is, or where descents fail: `averaging` of gradients over noise.
 - DESCEND, where it is not: coarsely on c|r| + loss_f(x + r, l), by box-constrained L-BFGS, at a
   raised temperature, with a `search` over c. REFRESH comes before: the loss, at a new temperature.
 - DESCEND: finely, from there; where classes tie, once more at a lower temperature.
@@ -15,152 +18,146 @@ A problem that was hard is attacked once more, from a much softer loss: it may e
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
-from jaxadv.attacks.lockstep.averaging import probed
-from jaxadv.attacks.lockstep.lane import (
-    DESCEND,
-    DONE,
-    POLISH,
-    PROBE,
-    REFRESH,
-    SMOOTH,
-    START,
+from jaxadv.attacks.lockstep.averaging import averaged, probed
+from jaxadv.attacks.lockstep.search import finely, minimised, on_ray
+from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
+    Move,
+    Products,
+    Stage,
+    Start,
     at_stage,
+    at_trial,
+    at_x,
     entering,
-    finely,
     penalty_and_weight,
     select,
     succeeds,
 )
-from jaxadv.attacks.lockstep.search import minimised, on_ray
 from jaxadv.attacks.margins import rounding
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.solvers.pairs import Pairs, projected_direction
+
+SUCCESSORS = {
+    Stage.START: {Stage.PROBE, Stage.REFRESH},
+    Stage.PROBE: {Stage.PROBE, Stage.AVERAGE, Stage.REFRESH},
+    Stage.AVERAGE: {Stage.AVERAGE, Stage.REFRESH},
+    Stage.REFRESH: {Stage.DESCEND},
+    Stage.DESCEND: {Stage.DESCEND, Stage.REFRESH, Stage.AVERAGE, Stage.POLISH},
+    Stage.POLISH: {Stage.POLISH, Stage.REFRESH, Stage.AVERAGE},
+    Stage.DONE: set(),
+}
+"""Which stages follow a stage; besides, DONE follows each."""
 
 
-def received(
-    options: AttackOptions, lane: Lane, found: Evaluation
-) -> tuple[Lane, Float[jax.Array, " n"], Float[jax.Array, " n"], Bool[jax.Array, ""]]:
-    """Takes in what was found at the trial point.
-
-    Returns:
-      The lane; a pair (s, y) of L-BFGS; whether it is one. Lanes that smooth are left to
-      `smoothed`.
-    """
-    s, y = lane.trial - lane.point, found.gradient - lane.at_point.gradient
-    r = lane.trial - lane.x
-    norm_squared = jnp.vdot(r, r)
-    success = succeeds(options, lane, found) | ((lane.stage == START) & (found.margin > 0))
-    better = success & (norm_squared < lane.best_norm_squared)
+def decided(
+    options: AttackOptions, lane: Lane, seen: Evaluation, products: Products
+) -> tuple[Lane, Move]:
+    """Takes in what was found at the trial point."""
+    success = succeeds(options, lane, seen) | ((lane.stage == Stage.START) & (seen.margin > 0))
+    better = success & (products.r_r < lane.best.r_r)
+    best = lane.best._replace(r_r=products.r_r, c=lane.bracket.c)
     lane = lane._replace(
-        best=jnp.where(better, lane.trial, lane.best),
-        best_norm_squared=jnp.where(better, norm_squared, lane.best_norm_squared),
-        best_c=jnp.where(better, lane.c, lane.best_c),
+        best=select(better, best, lane.best),
         evaluations=lane.evaluations + 1,
         spent=lane.spent + 1,
     )
-    no = jnp.array(False)
-    lane, accepted = jax.lax.switch(
-        lane.stage,
-        [
-            lambda: (_started(options, lane, found), no),  # START
-            lambda: (probed(options, lane, found), no),  # PROBE
-            lambda: (lane, no),  # SMOOTH: left to `smoothed`
-            lambda: (lane._replace(stage=at_stage(DESCEND), at_point=found), no),  # REFRESH
-            lambda: _descended(options, lane, found, s, norm_squared),  # DESCEND
-            lambda: (_polished(options, lane, found), no),  # POLISH
-            lambda: (lane, no),  # DONE
-        ],
-    )
+    no, weight = jnp.array(False), jnp.zeros_like(seen.loss)
+    stay = Move(better, to_trial=no, to_x=no, to_zero=no, weight=weight)
+    by_stage = {
+        Stage.START: lambda: _started(options, lane, seen, products, stay),
+        Stage.PROBE: lambda: probed(options, lane, seen, products, stay),
+        Stage.AVERAGE: lambda: averaged(lane, seen, products, stay),
+        Stage.REFRESH: lambda: _refreshed(lane, seen, products, stay),
+        Stage.DESCEND: lambda: _descended(options, lane, seen, products, stay),
+        Stage.POLISH: lambda: _polished(options, lane, seen, products, stay),
+        Stage.DONE: lambda: (lane, stay),
+    }
+    lane, move = jax.lax.switch(lane.stage, [by_stage[stage] for stage in Stage])
     over = lane.evaluations >= options.max_evaluations
-    return lane._replace(stage=jnp.where(over, DONE, lane.stage)), s, y, accepted
+    return lane._replace(stage=jnp.where(over, Stage.DONE, lane.stage)), move
 
 
-def _started(options, lane, found):
+def _started(options, lane, seen, products, stay):
     """Sets c and the temperature from the gap g between the logits at x, and its gradient's norm G.
 
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
     """
-    least = tuning.LEAST_GAP * rounding(found.magnitude)
-    gap = jnp.maximum(-found.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
-    gradient_squared = jnp.vdot(found.gradient, found.gradient)
-    linear_norm_squared = gap**2 / gradient_squared
-    c = gradient_squared / (4 * gap)
+    least = tuning.LEAST_GAP * rounding(seen.magnitude)
+    gap = jnp.maximum(-seen.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
+    r_r = gap**2 / products.g_g
+    c = products.g_g / (4 * gap)
     if options.penalty == "l2":  # the same minimisers, for c times 2 √(‖r‖² + δ²)
-        c = c * 2 * jnp.sqrt(2 * linear_norm_squared)
+        c = c * 2 * jnp.sqrt(2 * r_r)
     usable = jnp.isfinite(c) & (c > 0)
-    over = (found.margin > 0) | ~jnp.isfinite(found.loss + gradient_squared)
+    over = (seen.margin > 0) | ~jnp.isfinite(seen.loss + products.g_g)
     sharp = options.temperature is not None
     final = options.temperature * gap if sharp else jnp.ones_like(gap)
-    lane = lane._replace(
-        gap=gap,
+    lane = at_trial(lane, seen, products)._replace(
+        start=Start(gap, jnp.where(usable, r_r, 1.0), final),
         fine=jnp.array(not sharp),
-        c=jnp.where(usable, c, 1.0),
-        final_temperature=final,
-        linear_norm_squared=jnp.where(usable, linear_norm_squared, 1.0),
-        at_point=found,
+        bracket=lane.bracket._replace(c=jnp.where(usable, c, 1.0)),
     )
     if options.smoothing_steps and sharp:
         # At so high a temperature all classes count, and a tie does not look non-smooth.
-        lane = entering(lane, PROBE, gap)
+        lane = entering(lane, Stage.PROBE, gap)
     else:
-        lane = entering(lane, REFRESH, tuning.SOFT * final if sharp else final)
-    return lane._replace(stage=jnp.where(over, DONE, lane.stage))
+        lane = entering(lane, Stage.REFRESH, tuning.SOFT * final if sharp else final)
+    move = stay._replace(to_x=jnp.array(True), weight=jnp.ones_like(gap))
+    return lane._replace(stage=jnp.where(over, Stage.DONE, lane.stage)), move
 
 
-def _descended(options, lane, found, moved, norm_squared):
-    """The line search, and what follows the end of a descent: (lane, whether it accepted)."""
-    r = lane.point - lane.x
-    old_penalty, weight = penalty_and_weight(options, lane, jnp.vdot(r, r))
-    penalty = lane.c * penalty_and_weight(options, lane, norm_squared)[0]
-    change = found.loss - lane.at_point.loss + penalty - lane.c * old_penalty
-    slope = jnp.vdot(lane.at_point.gradient + lane.c * weight * r, moved)
-    accepted = change <= tuning.ARMIJO * slope
-    shrink = jnp.clip(-0.5 * slope / (change - slope), *tuning.SHRINK)
-    lane = lane._replace(
-        point=jnp.where(accepted, lane.trial, lane.point),
-        at_point=select(accepted, found, lane.at_point),
-        step=jnp.where(accepted, 1.0, lane.step * jnp.where(shrink > 0, shrink, tuning.SHRINK[0])),
-    )
+def _refreshed(lane, seen, products, stay):
+    """The point again, with the loss at the new temperature."""
+    lane = at_trial(lane, seen, products)._replace(stage=at_stage(Stage.DESCEND))
+    return lane, stay._replace(weight=jnp.ones_like(seen.loss))
+
+
+def _descended(options, lane, seen, products, stay):
+    """The line search, and what follows the end of a descent."""
+    c = lane.bracket.c
+    old_penalty, _ = penalty_and_weight(options, lane, lane.point.r_r)
+    penalty, weight = penalty_and_weight(options, lane, products.r_r)
+    change = seen.loss - lane.point.seen.loss + c * (penalty - old_penalty)
+    accepted = change <= tuning.ARMIJO * products.slope
+    shrink = jnp.clip(-0.5 * products.slope / (change - products.slope), *tuning.SHRINK)
+    shrink = jnp.where(shrink > 0, shrink, tuning.SHRINK[0])  # NaN
+    lane = select(accepted, at_trial(lane, seen, products), lane)
+    lane = lane._replace(step=jnp.where(accepted, 1.0, lane.step * shrink))
     tol = jnp.where(lane.fine, options.tol, max(options.tol, tuning.COARSE))
     over = (
-        (accepted & (-change <= tol * lane.c * weight * norm_squared / 2))
+        (accepted & (-change <= tol * c * weight * products.r_r / 2))
         | (lane.step < tuning.SHORTEST_STEP)
         | (lane.spent >= options.max_iterations)
     )
-    return select(over, minimised(options, lane), lane), accepted
+    ended, to_x = minimised(options, lane)
+    move = stay._replace(
+        to_trial=accepted, to_x=over & to_x, weight=jnp.where(accepted, 1.0, stay.weight)
+    )
+    return select(over, ended, lane), move
 
 
-def _polished(options, lane, found):
+def _polished(options, lane, seen, products, stay):
     """The next Newton step, or the end of this attack on the problem."""
     over = lane.spent >= tuning.POLISHING
-    another = on_ray(options, lane, found, 1.0)._replace(stage=jnp.where(over, DONE, POLISH))
+    another = on_ray(options, lane, seen, -products.r_g / lane.step)
+    another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
-        return another
-    found_any = jnp.isfinite(lane.best_norm_squared)
-    anew = finely(lane, jnp.where(found_any, lane.best_c, lane.c))._replace(
+        return another, stay
+    found_any = jnp.isfinite(lane.best.r_r)
+    anew = finely(lane, jnp.where(found_any, lane.best.c, lane.bracket.c))._replace(
         fine=jnp.array(False), round=lane.round + 1
     )
-    softly = anew._replace(temperature=tuning.VERY_SOFT * lane.final_temperature, point=lane.x)
+    softly = at_x(anew._replace(temperature=tuning.VERY_SOFT * lane.start.temperature))
     hard = options.restart & (lane.evaluations > tuning.HARD) & (lane.round == 0)
-    nonsmooth = lane.smoothing_steps > 0
-    affordable = lane.smoothing_steps <= options.max_evaluations - lane.evaluations - tuning.RESERVE
-    more = (lane.round + 1 < options.smoothing_rounds) & affordable
-    another = select(over & ~nonsmooth & hard, softly, another)
-    return select(over & nonsmooth & more, anew._replace(stage=at_stage(SMOOTH)), another)
-
-
-def aimed(options: AttackOptions, lane: Lane, pairs: Pairs, tick: Int[jax.Array, ""]) -> Lane:
-    """Chooses the next trial point, before any noise."""
-    r = lane.point - lane.x
-    weight = lane.c * penalty_and_weight(options, lane, jnp.vdot(r, r))[1]
-    gradient = lane.at_point.gradient + weight * r
-    direction = projected_direction(pairs, tick, lane.point, gradient, weight)
-    trial = jnp.where(lane.stage == DESCEND, lane.point + lane.step * direction, lane.point)
-    trial = jnp.where(lane.stage == POLISH, lane.x + lane.step * r, trial)
-    return lane._replace(trial=jnp.clip(trial, 0.0, 1.0))
+    nonsmooth = lane.averaging_steps > 0
+    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
+    more = (lane.round + 1 < options.smoothing_rounds) & (lane.averaging_steps <= left)
+    restarts = over & ~nonsmooth & hard
+    another = select(restarts, softly, another)
+    averages = anew._replace(stage=at_stage(Stage.AVERAGE))
+    another = select(over & nonsmooth & more, averages, another)
+    return another, stay._replace(to_x=restarts)

@@ -9,11 +9,11 @@ SHRINK = 0.1, 0.5  # factors by which a refused step is shortened, at most and a
 SHORTEST_STEP = 1e-3
 COARSE = 3e-4  # tolerance of the coarse descent, where that asked for is smaller
 
-# Search over c; `miss` is ½ on a boundary of two classes
-AIM = 0.45  # `miss` that c is to give
-LEAST_MISS = 1e-3  # taken for smaller ones, in predictions of c
-ON_BOUNDARY = 0.3  # |miss − ½|, up to which a minimiser is as good as on the boundary
-FAR = 0.95  # `miss` above which it says little about c
+# Search over c, by the probability of the other classes: ½ on a boundary of two
+AIM = 0.45  # probability that c is to give
+LEAST_OTHERS = 1e-3  # taken for smaller ones, in predictions of c
+ON_BOUNDARY = 0.3  # from ½, up to which a minimiser is as good as on the boundary
+FAR = 0.95  # probability above which it says little about c
 LEAST_CHANGE = 1.1  # factor by which c changes, at least, until bracketed
 INSET = 0.1  # share of the bracket of log c, at each end, that predictions are kept out of
 BISECT_EVERY = 3  # values of c, one of which bisects the bracket, lest one end never moves

@@ -1,0 +1,188 @@
+"""What a lane of the lockstep attack holds: scalars, which decide, and vectors, which are moved."""
+
+import enum
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int
+
+from jaxadv.attacks.margins import least_lead
+from jaxadv.attacks.options import AttackOptions
+
+_Tree = TypeVar("_Tree")
+
+
+class Stage(enum.IntEnum):
+    """What a lane's next gradient is for; `stages` has what follows which."""
+
+    START = 0  # the gap at x
+    PROBE = 1  # the gap to all other classes, at two points displaced by noise
+    AVERAGE = 2  # the gap at a point displaced by noise
+    REFRESH = 3  # the loss at the point, at a new temperature
+    DESCEND = 4  # a step of L-BFGS
+    POLISH = 5  # the gap on the ray from x through the point
+    DONE = 6  # nothing: the problem is solved, or given up
+
+
+class Evaluation(NamedTuple):
+    """What the logits of an image show, at the temperature T and for the target."""
+
+    loss: jax.Array  # T·CE(logits/T) in a descent, else the gap to the other classes
+    margin: jax.Array  # logit of the target less the largest other
+    magnitude: jax.Array  # |logit| of the target or of the largest other, whichever is larger
+    others: jax.Array  # probability of the other classes, softmax(logits/T): ½ on a boundary of two
+
+
+class Products(NamedTuple):
+    """Inner products at the trial point, of r = trial − x and the gradient g there."""
+
+    r_r: jax.Array
+    r_g: jax.Array
+    g_g: jax.Array
+    change: jax.Array  # ‖g − the gradient at the point‖²
+    slope: jax.Array  # of trial − point and the objective's projected gradient at the point
+
+
+class Point(NamedTuple):
+    """The last accepted point, its vectors aside."""
+
+    seen: Evaluation  # while gradients are averaged, the mean linear model's at x
+    r_r: jax.Array
+    r_g: jax.Array
+    g_g: jax.Array
+
+
+class Start(NamedTuple):
+    """What the gradient at x showed."""
+
+    gap: jax.Array  # lead of the largest other class over the target, 0 before it is known
+    r_r: jax.Array  # ‖r‖² to the boundary, were the logits linear
+    temperature: jax.Array  # that of the fine descent
+
+
+class Bracket(NamedTuple):
+    """The search over c."""
+
+    c: jax.Array
+    succeeded: jax.Array  # the largest whose minimiser succeeded, 0 if none did
+    failed: jax.Array  # the smallest whose minimiser failed, ∞ if none did
+    tried: jax.Array  # how many are done with
+
+
+class Best(NamedTuple):
+    """The smallest success so far, its vector aside."""
+
+    r_r: jax.Array  # ∞ before the first
+    c: jax.Array
+
+
+class Lane(NamedTuple):
+    """The scalars of one lane."""
+
+    problem: jax.Array  # index in the queue
+    target: jax.Array
+    stage: jax.Array
+    spent: jax.Array  # gradients in this stage, and at this c
+    evaluations: jax.Array  # gradients on this problem
+    round: jax.Array  # attacks on the problem that are over
+    start: Start
+    temperature: jax.Array
+    fine: jax.Array  # whether the coarse descent, or averaging, is over
+    averaging_steps: jax.Array  # 0 where the boundary is smooth
+    bracket: Bracket
+    point: Point
+    step: jax.Array  # length of the step to the trial point; on the ray, the fraction of r
+    best: Best
+
+
+class Move(NamedTuple):
+    """What a decision does to a lane's vectors."""
+
+    better: jax.Array  # the trial point is the best so far
+    to_trial: jax.Array  # the point becomes the trial point, by a step that L-BFGS learns from
+    to_x: jax.Array  # the point becomes x
+    to_zero: jax.Array  # the point becomes the nearest zero of the mean linear model
+    weight: jax.Array  # of the new gradient in that of the point: 0, 1, or that in a mean
+
+
+class Vectors(NamedTuple):
+    """The vectors of all lanes, (L, n) each."""
+
+    x: jax.Array
+    point: jax.Array  # the last accepted
+    gradient: jax.Array  # of the loss there; while gradients are averaged, their mean
+    free: jax.Array  # the objective's gradient there, 0 where the box holds the point
+    trial: jax.Array  # where the next gradient is taken
+    best: jax.Array  # the smallest success so far
+
+
+def loaded(
+    target: Int[jax.Array, ""],
+    problem: Int[jax.Array, ""],
+    count: Int[jax.Array, ""],
+    dtype: DTypeLike,
+) -> Lane:
+    """A lane at the start of a problem, or done if its index is `count` or more."""
+    zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
+    none, false = jnp.zeros_like(problem), jnp.array(False)
+    return Lane(
+        problem=problem,
+        target=target,
+        stage=jnp.where(problem < count, Stage.START, Stage.DONE),
+        spent=none,
+        evaluations=none,
+        round=none,
+        start=Start(gap=zero, r_r=one, temperature=one),
+        temperature=jnp.finfo(dtype).tiny ** 0.5 * one,
+        fine=false,
+        averaging_steps=none,
+        bracket=Bracket(c=one, succeeded=zero, failed=jnp.inf * one, tried=none),
+        point=Point(Evaluation(zero, zero, zero, zero), zero, zero, zero),
+        step=one,
+        best=Best(r_r=jnp.inf * one, c=zero),
+    )
+
+
+def entering(lane: Lane, stage: Stage, temperature: Float[jax.Array, ""]) -> Lane:
+    """The lane at the beginning of a stage."""
+    return lane._replace(
+        stage=at_stage(stage), temperature=temperature, spent=jnp.zeros_like(lane.spent)
+    )
+
+
+def at_stage(stage: Stage) -> Int[jax.Array, ""]:
+    """A stage as lanes hold it."""
+    return jnp.array(stage, int)
+
+
+def at_trial(lane: Lane, seen: Evaluation, products: Products) -> Lane:
+    """The lane at its trial point."""
+    return lane._replace(point=Point(seen, products.r_r, products.r_g, products.g_g))
+
+
+def at_x(lane: Lane) -> Lane:
+    """The lane at x."""
+    zero = jnp.zeros_like(lane.point.r_r)
+    return lane._replace(point=lane.point._replace(r_r=zero, r_g=zero))
+
+
+def succeeds(options: AttackOptions, lane: Lane, seen: Evaluation) -> Bool[jax.Array, ""]:
+    """Whether the target's logit leads by the margin asked for."""
+    return seen.margin >= least_lead(options.margin, lane.start.gap, seen.magnitude)
+
+
+def penalty_and_weight(
+    options: AttackOptions, lane: Lane, r_r: Float[jax.Array, "*"]
+) -> tuple[Float[jax.Array, "*"], Float[jax.Array, "*"] | float]:
+    """|r| and the w of its gradient w r, from ‖r‖²; ‖r‖ is smoothed, by δ² = ‖r‖² of the start."""
+    if options.penalty == "l2_squared":
+        return r_r, 2.0
+    root = jnp.sqrt(r_r + lane.start.r_r)
+    return root, 1 / root
+
+
+def select(condition: Bool[jax.Array, ""], if_true: _Tree, if_false: _Tree) -> _Tree:
+    """One of two pytrees."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)

@@ -1,0 +1,86 @@
+"""L-BFGS in inner products, against dense matrices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxadv.solvers.pairs import directions, no_pairs, push
+
+SLOTS, LANES, SIZE = 4, 3, 12
+
+
+def inverse_hessian(pairs, scale):
+    """Textbook recursion of the inverse matrix, over pairs (s, y) in order of time."""
+    inverse = scale * np.eye(SIZE)
+    for s, y in pairs:
+        left = np.eye(SIZE) - np.outer(s, y) / (s @ y)
+        inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
+    return inverse
+
+
+def pushed(count, first_tick=0, skipped=()):
+    """So many pairs of a convex quadratic per lane, and the tick of the last."""
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(LANES, SIZE, SIZE))
+    hessians = np.einsum("lij,lkj->lik", factors, factors)
+    pairs, kept = no_pairs(SLOTS, LANES, SIZE, float), []
+    for index in range(count):
+        s = jnp.asarray(rng.normal(size=(LANES, SIZE)))
+        y = jnp.einsum("lij,lj->li", hessians, s)
+        valid = index not in skipped
+        pairs = push(pairs, jnp.array(first_tick + index), s, y, jnp.full(LANES, valid))
+        kept.append((s, y) if valid else None)
+    return pairs, jnp.array(first_tick + count - 1), [pair for pair in kept[-SLOTS:] if pair]
+
+
+def gradient_of_lanes():
+    return jnp.asarray(np.random.default_rng(1).normal(size=(LANES, SIZE)))
+
+
+@pytest.fixture(autouse=True)
+def in_double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize(
+    "count, skipped", [(1, ()), (3, ()), (4, ()), (9, ()), (9, (7,)), (9, (8,))]
+)
+@pytest.mark.parametrize("weight", [1e-3, 5.0])
+def test_directions_are_those_of_the_dense_matrix(count, skipped, weight):
+    pairs, tick, kept = pushed(count, skipped=skipped)
+    gradient = gradient_of_lanes()
+    found = directions(pairs, tick, gradient, jnp.full(LANES, weight))
+    for lane in range(LANES):
+        of_lane = [(s[lane], y[lane] + weight * s[lane]) for s, y in kept]
+        s, y = of_lane[-1]
+        expected = -inverse_hessian(of_lane, s @ y / (y @ y)) @ gradient[lane]
+        np.testing.assert_allclose(found[lane], expected, rtol=1e-8)
+
+
+def test_without_pairs_half_a_step_to_the_minimiser():
+    gradient = gradient_of_lanes()
+    pairs = no_pairs(SLOTS, LANES, SIZE, float)
+    found = directions(pairs, jnp.array(0), gradient, jnp.full(LANES, 4.0))
+    np.testing.assert_allclose(found, -gradient / 8)
+
+
+def test_pairs_of_negative_curvature_do_not_count():
+    pairs, tick, kept = pushed(2)
+    s, y = kept[-1]
+    pairs = push(pairs, tick + 1, s, -y, jnp.full(LANES, True))
+    gradient = gradient_of_lanes()
+    weight = jnp.full(LANES, 1e-9)
+    expected = directions(*pushed(2)[:2], gradient, weight)
+    np.testing.assert_allclose(directions(pairs, tick + 1, gradient, weight), expected, rtol=1e-6)
+
+
+def test_the_bits_do_not_depend_on_the_tick():
+    gradient = gradient_of_lanes()
+    every = [
+        directions(*pushed(6, first_tick=tick)[:2], gradient, jnp.full(LANES, 2.0))
+        for tick in range(SLOTS)
+    ]
+    for other in every[1:]:
+        np.testing.assert_array_equal(other, every[0])
