@@ -105,6 +105,19 @@ def test_linear_classifier_of_many_classes_reaches_the_optimum(
     assert ratio.max() <= 1.001
 
 
+def test_a_fine_descent_that_makes_no_step_ends():
+    """Seven classes tie; the temperature was raised and lowered until the budget was spent."""
+    rng = np.random.default_rng(956)
+    weights = np.zeros((PIXELS, 10), np.float32)
+    weights[:10] = rng.normal(size=(10, 10))
+    params = weights, (-0.5 * weights.sum(axis=0)).astype(np.float32)
+    x = np.full((1, PIXELS), 0.5, np.float32)
+    x[0, :10] = rng.choice([0, 0, 1, 0.3, 0.7], 10)
+    target = (np.argmax(linear(params, x), axis=1) + rng.integers(1, 10)) % 10
+    result = minimal_adversarial(linear, params, x, target)
+    assert result.success.all() and (result.evaluations < 300).all()
+
+
 def test_untargeted_in_closed_form():
     params, x, target = linear_problem(9)
     result = untargeted(linear, params, x, 1 - target, classes=1)

@@ -116,7 +116,8 @@ def _next_c(options, lane):
     least = jnp.where(others > tuning.FAR, options.growth, tuning.LEAST_CHANGE)
     shrunk = jnp.clip(predicted, c / options.growth**2, c / least)
     # A sharp loss can get stuck where several classes tie, far from the target.
-    stuck = sharp & (succeeded == 0) & (tried >= tuning.STUCK)
+    none = (succeeded == 0) & jnp.isinf(lane.best.r_r)
+    stuck = sharp & none & (tried >= tuning.STUCK)
     another = jnp.where(bracketed, inside, jnp.where(success, grown, shrunk))
     return lane._replace(
         bracket=Bracket(another, succeeded, failed, tried + 1),
