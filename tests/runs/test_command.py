@@ -160,7 +160,7 @@ INTERRUPTED = """if True:
 
 
 def test_an_interruption_ends_in_one_line(tmp_path):
-    found = run_python("-c", INTERRUPTED, "--cache-dir", str(tmp_path), timeout=60)
+    found = run_python("-c", INTERRUPTED, "--cache-dir", str(tmp_path), timeout=120)
     assert (found.returncode, found.stdout) == (130, "")
     assert found.stderr == "interrupted; run the same command again to go on from what is kept\n"
 
