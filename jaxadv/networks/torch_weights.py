@@ -39,7 +39,7 @@ MOST_AXES = 16  # where torch has 64, which nobody uses, and each takes memory
 LONGEST = 2**20  # bytes of pickles, enough for some thousand tensors
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path | str) -> dict[str, np.ndarray]:
     """Reads a .safetensors file, or the state dict that torch.save wrote into a .pth file.
 
     Args:
@@ -49,6 +49,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
       ValueError: the file is neither, or holds anything but named arrays.
       OSError: the file cannot be read.
     """
+    path = Path(path)
     with _Reader(path.open("rb", buffering=0)) as file:
         if path.suffix == ".safetensors":
             kind, reader = "safetensors file of NumPy's types", _read_safetensors

@@ -176,3 +176,8 @@ def test_old_ordered_dicts_are_not_copied_many_times(tmp_path):
     write_zip(tmp_path / "x.pth", {"first": call, "again": call})
     with pytest.raises(ValueError, match="must hold a state dict"):
         weights.read(tmp_path / "x.pth")
+
+
+def test_the_path_may_be_a_string():
+    path = Path(__file__).parent / "torch_zip.pth"
+    assert weights.read(str(path)).keys() == weights.read(path).keys()
