@@ -8,6 +8,7 @@ gradient. So a tick passes three times over the vectors for products, once to co
 else is scalars.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,20 +16,23 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
+SLOTS = 4  # rings are multiples of it: else the bits of a product depend on the vector's row
+
 
 class Pairs(NamedTuple):
-    """Rings of m pairs: all lanes write at slot `tick` mod m on every tick, in place.
+    """Rings of R pairs: all lanes write at slot `tick` mod R on every tick, in place.
 
     A lane that has no pair to write clears its flag.
     """
 
-    vectors: Float[jax.Array, "L 2m n"]  # moves s; then changes y of the loss's gradient
-    products: Float[jax.Array, "L 2m 2m"]  # their inner products
-    valid: Bool[jax.Array, "L m"]
+    vectors: Float[jax.Array, "L 2R n"]  # moves s; then changes y of the loss's gradient; finite
+    products: Float[jax.Array, "L 2R 2R"]  # their inner products
+    valid: Bool[jax.Array, "L R"]
 
 
-def no_pairs(slots: int, lanes: int, size: int, dtype: DTypeLike) -> Pairs:
-    """An empty ring for each lane."""
+def no_pairs(memory: int, lanes: int, size: int, dtype: DTypeLike) -> Pairs:
+    """An empty ring for each lane, of so many slots or a few more."""
+    slots = SLOTS * math.ceil(memory / SLOTS)
     vectors = jnp.zeros((lanes, 2 * slots, size), dtype)
     products = jnp.zeros((lanes, 2 * slots, 2 * slots), dtype)
     return Pairs(vectors, products, jnp.zeros((lanes, slots), bool))
@@ -41,11 +45,11 @@ def push(
     y: Float[jax.Array, "L n"],
     valid: Bool[jax.Array, " L"],
 ) -> Pairs:
-    """Writes one pair per lane, and its products with all vectors."""
+    """Writes one pair per lane, 0 in place of what is not finite, and its products."""
     slots = pairs.valid.shape[1]
     slot = tick % slots
     vectors, products = pairs.vectors, pairs.products
-    rows = ((slot, s), (slots + slot, y))
+    rows = [(slot, _finite(s)), (slots + slot, _finite(y))]
     for row, vector in rows:
         vectors = jax.lax.dynamic_update_index_in_dim(vectors, vector, row, 1)
     for row, vector in rows:
@@ -61,33 +65,40 @@ def directions(
     tick: Int[jax.Array, ""],
     gradient: Float[jax.Array, "L n"],
     weight: Float[jax.Array, " L"],
+    memory: int,
 ) -> Float[jax.Array, "L n"]:
-    """−H·gradient, after the pair of this tick; H is of the pairs with positive curvature.
+    """−H·gradient, after the pair of this tick; H is of the last pairs, with positive curvature.
 
     Where that is no descent, and without pairs: half the step to the minimiser, were the loss
     linear. For a box, gradient and pairs are to be 0 in coordinates that are held at a bound.
 
     Args:
-      pairs: the newest at slot `tick` mod m.
+      pairs: the newest at slot `tick` mod R.
       tick: of the newest pair.
       gradient: of the whole objective.
       weight: w.
+      memory: m, pairs of the last so many ticks count.
     """
     slots = pairs.valid.shape[1]
-    newest_first = (tick - jnp.arange(slots)) % slots
+    newest_first = (tick - jnp.arange(memory)) % slots
     rows = jnp.concatenate([newest_first, slots + newest_first])
     along = jnp.einsum("lkn,ln->lk", pairs.vectors, gradient)
     square = jnp.sum(gradient**2, axis=1)
-    products = pairs.products[:, rows][:, :, rows]
-    coefficients, scale = jax.vmap(_two_loops)(
-        *(products, along[:, rows], square, pairs.valid[:, newest_first], weight)
-    )
+    valid = pairs.valid[:, newest_first]
+    both = jnp.concatenate([valid, valid], axis=1)  # lest one that does not count overflow
+    products = jnp.where(both[:, :, None] & both[:, None], pairs.products[:, rows][:, :, rows], 0.0)
+    along = jnp.where(both, along[:, rows], 0.0)
+    coefficients, scale = jax.vmap(_two_loops)(products, along, square, valid, weight)
     # By age, not by slot: the sum's last bits must not depend on when a problem has started.
     direction = scale[:, None] * gradient
-    for age in range(2 * slots):
+    for age in range(2 * memory):
         vector = jax.lax.dynamic_index_in_dim(pairs.vectors, rows[age], 1, keepdims=False)
         direction += coefficients[:, age, None] * vector
     return direction
+
+
+def _finite(vector):
+    return jnp.where(jnp.isfinite(vector), vector, 0.0)
 
 
 def _two_loops(products, along, square, valid, weight):

@@ -14,6 +14,7 @@ from jaxadv.networks import FullyConnected, Network
 NETWORKS = {
     "sigmoid": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, max_evaluations=60)),
     "ReLU": (jax.nn.relu, (200, 1000), AttackOptions(smoothing_steps=20, max_evaluations=60)),
+    "history": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, history_size=5)),
 }
 
 
@@ -58,7 +59,8 @@ rng = np.random.default_rng(0)
 params = rng.normal(size=(100, 50)).astype("float32"), rng.normal(size=(50, 10)).astype("float32")
 def logits(params, x): return jax.nn.relu(x @ params[0]) @ params[1]
 x, target = rng.uniform(size=(40, 100)).astype("float32"), rng.integers(0, 10, 40)
-options, devices = AttackOptions(smoothing_steps=20, max_evaluations=60), jax.local_devices()
+options = AttackOptions(smoothing_steps=20, max_evaluations=60, history_size=3)
+devices = jax.local_devices()
 found = []
 for count in (1, 3):
     jax.local_devices = lambda: devices[:count]

@@ -1,5 +1,6 @@
 """Images that cannot be attacked: they say why, and harm no other."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,6 +35,44 @@ def test_lanes_that_fail_say_why_and_harm_no_other(solver):
     others = np.delete(np.arange(12), [3, 8])
     np.testing.assert_array_equal(result.x_adv[others], healthy.x_adv[others])
     assert result.success[others].all()
+
+
+@jax.custom_vjp
+def spoilt(x, bad):
+    """x, but with a gradient of NaN where it is bad."""
+    return x
+
+
+spoilt.defvjp(lambda x, bad: (x, bad), lambda bad, g: (jnp.where(bad[:, None], jnp.nan, g), None))
+
+
+def with_bad_gradients(params, x):
+    """A network whose gradients are NaN in a corner, where its logits are not."""
+    hidden, last = params
+    bad = (x[:, 0] > 0.9) & (x[:, 1] != 0.5)
+    return jnp.tanh(spoilt(x, bad) @ hidden) @ last
+
+
+def test_gradients_that_are_nan_harm_no_other():
+    """Nor those that are on the same lane later."""
+    rng = np.random.default_rng(0)
+    params = [rng.normal(size=shape).astype(np.float32) for shape in ((30, 60), (60, 10))]
+    x, target = 0.8 * rng.random((600, 30)).astype(np.float32), rng.integers(0, 10, 600)
+    damaged, others = x.copy(), np.arange(600) % 3 > 0
+    damaged[::3, :2] = 0.95, 0.5
+    options = AttackOptions(smoothing_steps=0, max_evaluations=4)
+    healthy, result = (
+        minimal_adversarial(with_bad_gradients, params, images, target, options)
+        for images in (x, damaged)
+    )
+    np.testing.assert_array_equal(result.x_adv[others], healthy.x_adv[others])
+
+
+def test_gradients_whose_squares_overflow_are_finite():
+    params, x, target = linear_problem(3)
+    params = params[0] * np.float32(1e19), params[1] * np.float32(1e19)
+    result = minimal_adversarial(linear, params, x, target)
+    assert (result.status != Status.NOT_FINITE).all()
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -7,7 +7,8 @@ import pytest
 
 from jaxadv.solvers.pairs import directions, no_pairs, push
 
-SLOTS, LANES, SIZE = 4, 3, 12
+LANES, SIZE = 3, 12
+MEMORIES = [1, 3, 4, 5, 7]
 
 
 def inverse_hessian(pairs, scale):
@@ -19,19 +20,19 @@ def inverse_hessian(pairs, scale):
     return inverse
 
 
-def pushed(count, first_tick=0, skipped=()):
+def pushed(count, memory=4, first_tick=0, skipped=()):
     """So many pairs of a convex quadratic per lane, and the tick of the last."""
     rng = np.random.default_rng(0)
     factors = rng.normal(size=(LANES, SIZE, SIZE))
     hessians = np.einsum("lij,lkj->lik", factors, factors)
-    pairs, kept = no_pairs(SLOTS, LANES, SIZE, float), []
+    pairs, kept = no_pairs(memory, LANES, SIZE, float), []
     for index in range(count):
         s = jnp.asarray(rng.normal(size=(LANES, SIZE)))
         y = jnp.einsum("lij,lj->li", hessians, s)
         valid = index not in skipped
         pairs = push(pairs, jnp.array(first_tick + index), s, y, jnp.full(LANES, valid))
         kept.append((s, y) if valid else None)
-    return pairs, jnp.array(first_tick + count - 1), [pair for pair in kept[-SLOTS:] if pair]
+    return pairs, jnp.array(first_tick + count - 1), [pair for pair in kept[-memory:] if pair]
 
 
 def gradient_of_lanes():
@@ -49,9 +50,18 @@ def in_double_precision():
 )
 @pytest.mark.parametrize("weight", [1e-3, 5.0])
 def test_directions_are_those_of_the_dense_matrix(count, skipped, weight):
-    pairs, tick, kept = pushed(count, skipped=skipped)
+    assert_as_dense(4, count, skipped, weight)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_as_many_pairs_count_as_are_asked_for(memory):
+    assert_as_dense(memory, 10, (), 0.1)
+
+
+def assert_as_dense(memory, count, skipped, weight):
+    pairs, tick, kept = pushed(count, memory, skipped=skipped)
     gradient = gradient_of_lanes()
-    found = directions(pairs, tick, gradient, jnp.full(LANES, weight))
+    found = directions(pairs, tick, gradient, jnp.full(LANES, weight), memory)
     for lane in range(LANES):
         of_lane = [(s[lane], y[lane] + weight * s[lane]) for s, y in kept]
         s, y = of_lane[-1]
@@ -61,8 +71,8 @@ def test_directions_are_those_of_the_dense_matrix(count, skipped, weight):
 
 def test_without_pairs_half_a_step_to_the_minimiser():
     gradient = gradient_of_lanes()
-    pairs = no_pairs(SLOTS, LANES, SIZE, float)
-    found = directions(pairs, jnp.array(0), gradient, jnp.full(LANES, 4.0))
+    pairs = no_pairs(4, LANES, SIZE, float)
+    found = directions(pairs, jnp.array(0), gradient, jnp.full(LANES, 4.0), 4)
     np.testing.assert_allclose(found, -gradient / 8)
 
 
@@ -72,15 +82,31 @@ def test_pairs_of_negative_curvature_do_not_count():
     pairs = push(pairs, tick + 1, s, -y, jnp.full(LANES, True))
     gradient = gradient_of_lanes()
     weight = jnp.full(LANES, 1e-9)
-    expected = directions(*pushed(2)[:2], gradient, weight)
-    np.testing.assert_allclose(directions(pairs, tick + 1, gradient, weight), expected, rtol=1e-6)
+    expected = directions(*pushed(2)[:2], gradient, weight, 4)
+    np.testing.assert_allclose(
+        directions(pairs, tick + 1, gradient, weight, 4), expected, rtol=1e-6
+    )
 
 
-def test_the_bits_do_not_depend_on_the_tick():
-    gradient = gradient_of_lanes()
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
+def test_a_pair_that_does_not_count_does_no_harm(bad):
+    """As that of the problem that a lane had before."""
+    pairs, tick, _ = pushed(1)
+    pairs = push(pairs, tick + 1, *jnp.full((2, LANES, SIZE), bad), jnp.full(LANES, True))
+    pairs = pairs._replace(valid=jnp.zeros_like(pairs.valid))
+    again, _, kept = pushed(1)
+    pairs = push(pairs, tick + 2, *kept[0], jnp.full(LANES, True))
+    gradient, weight = gradient_of_lanes(), jnp.full(LANES, 2.0)
+    expected = directions(again, tick, gradient, weight, 4)
+    np.testing.assert_array_equal(directions(pairs, tick + 2, gradient, weight, 4), expected)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_bits_do_not_depend_on_the_tick(memory):
+    gradient, weight = gradient_of_lanes(), jnp.full(LANES, 2.0)
     every = [
-        directions(*pushed(6, first_tick=tick)[:2], gradient, jnp.full(LANES, 2.0))
-        for tick in range(SLOTS)
+        directions(*pushed(9, memory, first_tick=tick)[:2], gradient, weight, memory)
+        for tick in range(8)
     ]
     for other in every[1:]:
         np.testing.assert_array_equal(other, every[0])

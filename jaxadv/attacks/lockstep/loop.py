@@ -128,7 +128,7 @@ def _aimed(options, tick, lane, move, vectors, pairs, s, y):
     )
     descending = (lane.stage == Stage.DESCEND) | (lane.stage == Stage.REFRESH)
     pairs = pairs._replace(valid=pairs.valid & descending[:, None])
-    direction = jnp.where(held, 0.0, directions(pairs, tick, free, weight))
+    direction = jnp.where(held, 0.0, directions(pairs, tick, free, weight, options.history_size))
     stage, step = lane.stage[:, None], lane.step[:, None]
     ahead = jnp.where(stage == Stage.DESCEND, point + step * direction, point)
     trial = jnp.where(stage == Stage.POLISH, x + step * (point - x), ahead)
@@ -208,13 +208,13 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
 
     def of_lanes(rows, where, state):
         x, trial, found = state
-        old, best, last = jax.tree.map(lambda a: a[rows], (lane, vectors.best, vectors.point))
+        old, now = jax.tree.map(lambda array: array[rows], (lane, vectors))
         success = jnp.isfinite(old.best.r_r)
-        last = jnp.where(jnp.isfinite(last), last, x[rows])
+        last = jnp.where(jnp.isfinite(now.point), now.point, now.x)
         results = Found(
-            image=jnp.where(success[:, None], best, last),
+            image=jnp.where(success[:, None], now.best, last),
             success=success,
-            finite=jnp.isfinite(old.point.seen.loss + old.point.g_g),
+            finite=jnp.isfinite(old.point.seen.loss) & jnp.isfinite(now.gradient).all(axis=1),
             c=jnp.where(success, old.best.c, old.bracket.c),
             evaluations=old.evaluations,
             lane_ticks=found.lane_ticks,
