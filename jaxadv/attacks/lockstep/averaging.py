@@ -9,15 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep import tuning
-from jaxadv.attacks.lockstep.search import affordable_averaging, averaging, finely
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
     Move,
     Products,
     Stage,
+    affordable_averaging,
     at_x,
+    averaging,
     entering,
+    finely,
     penalty_and_weight,
     select,
 )
@@ -38,7 +40,8 @@ def probed(
     average = _with_model(averaging(lane, steps), mean)
     descend = entering(lane, Stage.REFRESH, tuning.SOFT * lane.start.temperature)
     again = lane._replace(point=lane.point._replace(seen=model, g_g=products.g_g))
-    move = stay._replace(weight=jnp.where(first, 1.0, 0.5 + stay.weight), to_zero=nonsmooth)
+    weight = jnp.where(first, 1.0, 0.5).astype(stay.weight.dtype)
+    move = stay._replace(weight=weight, to_zero=nonsmooth)
     return select(first, again, select(nonsmooth, average, descend)), move
 
 
@@ -60,9 +63,8 @@ def averaged(lane: Lane, seen: Evaluation, products: Products, stay: Move) -> tu
     descend = descend._replace(averaging_steps=jnp.zeros_like(lane.spent))
     finite = jnp.isfinite(seen.loss + products.g_g)
     weight = jnp.where(finite, weight, 0.0)
-    return select(finite, moved, descend), stay._replace(
-        weight=weight, to_zero=finite, to_x=~finite
-    )
+    move = stay._replace(weight=weight, to_zero=finite, to_x=~finite)
+    return select(finite, moved, descend), move
 
 
 def _with_model(lane, seen):

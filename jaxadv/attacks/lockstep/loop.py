@@ -21,6 +21,7 @@ from jaxadv.attacks.lockstep.state import (
     Products,
     Stage,
     Vectors,
+    descends,
     loaded,
     penalty_and_weight,
 )
@@ -58,7 +59,7 @@ def solve(
         return (carry[2].stage < Stage.DONE).any()
 
     first = jnp.arange(lanes)
-    lane, x = _loaded(queue, count, first), queue[0][jnp.minimum(first, len(images) - 1)]
+    lane, x = _loaded(queue, count, first), _at(queue[0], first)
     vectors = Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x)
     pairs = no_pairs(options.history_size, lanes, size, dtype)
     carry = jnp.array(0), jnp.array(lanes), lane, vectors, pairs, _nothing_found(queue[0])
@@ -81,13 +82,12 @@ def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
 
 def _evaluate(logits_fn, params, shape, points, target, temperature, stage):
     """What is found at (L, n) points: the loss in a descent, else the gap; and its gradients."""
-    descending = (stage == Stage.REFRESH) | (stage == Stage.DESCEND)
 
     def total_loss(points):
         logits = logits_fn(params, points.reshape(-1, *shape)).astype(points.dtype)
         margin, magnitude = lead_and_magnitude(logits, target)
         at_target, others = target_and_others(logits, target)
-        rivals = jnp.where(descending[:, None], logits, others) - at_target[:, None]
+        rivals = jnp.where(descends(stage)[:, None], logits, others) - at_target[:, None]
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
         scaled = rivals * (1 / temperature)[:, None]
         loss = temperature * jax.nn.logsumexp(scaled, axis=1)
@@ -126,8 +126,7 @@ def _aimed(options, tick, lane, move, vectors, pairs, s, y):
     pairs = push(
         pairs, tick, jnp.where(accepted, s, 0.0), jnp.where(accepted, y, 0.0), move.to_trial
     )
-    descending = (lane.stage == Stage.DESCEND) | (lane.stage == Stage.REFRESH)
-    pairs = pairs._replace(valid=pairs.valid & descending[:, None])
+    pairs = pairs._replace(valid=pairs.valid & descends(lane.stage)[:, None])
     direction = jnp.where(held, 0.0, directions(pairs, tick, free, weight, options.history_size))
     stage, step = lane.stage[:, None], lane.step[:, None]
     ahead = jnp.where(stage == Stage.DESCEND, point + step * direction, point)
@@ -140,19 +139,18 @@ def _averaged(options, noise, lane, move, vectors):
     size = vectors.x.shape[1]
     noisy = (lane.stage == Stage.AVERAGE) | (lane.stage == Stage.PROBE)
 
-    def of_lane(lane, point, trial, to_zero, x, gradient):
+    def of_lane(lane, point, to_zero, x, gradient):
         r = smallest_r(x, lane.point.seen.loss, gradient)
         there = at_zero(options, lane, _dot(r, r), _dot(r, gradient))
         lane = jax.tree.map(functools.partial(jnp.where, to_zero), there, lane)
         start, scale = window(lane, lane.point.r_r, size)
-        is_noisy = (lane.stage == Stage.AVERAGE) | (lane.stage == Stage.PROBE)
         point = jnp.where(to_zero, x + r, point)
         displaced = point + scale * jax.lax.dynamic_slice(noise, [start], [size])
-        trial = jnp.where(to_zero | is_noisy, jnp.clip(displaced, 0.0, 1.0), trial)
-        return lane, point, trial
+        return lane, point, jnp.clip(displaced, 0.0, 1.0)
 
     def of_lanes(rows, where, state):
-        held = *state, move.to_zero, vectors.x, vectors.gradient
+        lane, point, _ = state
+        held = lane, point, move.to_zero, vectors.x, vectors.gradient
         new = jax.vmap(of_lane)(*jax.tree.map(lambda array: array[rows], held))
         return jax.tree.map(lambda old, part: old.at[where].set(part, mode="drop"), state, new)
 
@@ -191,8 +189,13 @@ def _for_lanes(wanted: Bool[jax.Array, " L"], change: Callable, state: Any) -> A
 def _loaded(queue, count, problem) -> Lane:
     """Lanes at the start of the problems, (L,) indices; done from `count` on."""
     images, targets = queue
-    target = targets[jnp.minimum(problem, len(targets) - 1)]
-    return jax.vmap(loaded, in_axes=(0, 0, None, None))(target, problem, count, images.dtype)
+    load = jax.vmap(loaded, in_axes=(0, 0, None, None))
+    return load(_at(targets, problem), problem, count, images.dtype)
+
+
+def _at(array, problem):
+    """The entries of problems, (l,) indices; of one that is beyond the queue, the last."""
+    return array[jnp.minimum(problem, len(array) - 1)]
 
 
 def _nothing_found(images) -> Found:
@@ -224,7 +227,7 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
         def written(all_problems, new):
             return all_problems.at[at].set(new, mode="drop") if all_problems.ndim else new
 
-        new = images[jnp.minimum(problem[rows], len(images) - 1)]
+        new = _at(images, problem[rows])
         x, trial = (array.at[where].set(new, mode="drop") for array in (x, trial))
         return x, trial, jax.tree.map(written, found, results)
 

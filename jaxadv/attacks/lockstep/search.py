@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.state import (
@@ -10,9 +10,12 @@ from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
     Stage,
+    affordable_averaging,
     at_stage,
     at_x,
+    averaging,
     entering,
+    finely,
     select,
     succeeds,
 )
@@ -58,27 +61,6 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     ended = select(near, select(lane.fine, after_fine, after_coarse), elsewhere)
     over = on_boundary | exhausted
     return select(over, ended, another), over & ~near & descents_fail
-
-
-def averaging(lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
-    """The beginning of so many steps of gradient averaging."""
-    return entering(lane, Stage.AVERAGE, lane.start.temperature)._replace(averaging_steps=steps)
-
-
-def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
-    """Steps of gradient averaging that the budget leaves."""
-    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
-    return jnp.clip(left, 0, options.smoothing_steps)
-
-
-def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
-    """The beginning of a fine descent from the lane's point."""
-    bracket = Bracket(
-        c, jnp.zeros_like(c), jnp.full_like(c, jnp.inf), jnp.zeros_like(lane.bracket.tried)
-    )
-    return entering(lane, Stage.REFRESH, lane.start.temperature)._replace(
-        fine=jnp.array(True), bracket=bracket, step=jnp.ones_like(c)
-    )
 
 
 def _dominance(lane):

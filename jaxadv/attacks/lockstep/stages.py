@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.averaging import averaged, probed
-from jaxadv.attacks.lockstep.search import finely, minimised, on_ray
+from jaxadv.attacks.lockstep.search import minimised, on_ray
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
@@ -33,6 +33,7 @@ from jaxadv.attacks.lockstep.state import (
     at_trial,
     at_x,
     entering,
+    finely,
     penalty_and_weight,
     select,
     succeeds,

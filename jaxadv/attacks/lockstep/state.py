@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
+from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 
@@ -152,6 +153,27 @@ def entering(lane: Lane, stage: Stage, temperature: Float[jax.Array, ""]) -> Lan
     )
 
 
+def averaging(lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
+    """The beginning of so many steps of gradient averaging."""
+    return entering(lane, Stage.AVERAGE, lane.start.temperature)._replace(averaging_steps=steps)
+
+
+def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
+    """Steps of gradient averaging that the budget leaves."""
+    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
+    return jnp.clip(left, 0, options.smoothing_steps)
+
+
+def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
+    """The beginning of a fine descent from the lane's point."""
+    bracket = Bracket(
+        c, jnp.zeros_like(c), jnp.full_like(c, jnp.inf), jnp.zeros_like(lane.bracket.tried)
+    )
+    return entering(lane, Stage.REFRESH, lane.start.temperature)._replace(
+        fine=jnp.array(True), bracket=bracket, step=jnp.ones_like(c)
+    )
+
+
 def at_stage(stage: Stage) -> Int[jax.Array, ""]:
     """A stage as lanes hold it."""
     return jnp.array(stage, int)
@@ -166,6 +188,11 @@ def at_x(lane: Lane) -> Lane:
     """The lane at x."""
     zero = jnp.zeros_like(lane.point.r_r)
     return lane._replace(point=lane.point._replace(r_r=zero, r_g=zero))
+
+
+def descends(stage: Int[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
+    """Whether the next gradient is of the loss."""
+    return (stage == Stage.REFRESH) | (stage == Stage.DESCEND)
 
 
 def succeeds(options: AttackOptions, lane: Lane, seen: Evaluation) -> Bool[jax.Array, ""]:
