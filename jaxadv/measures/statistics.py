@@ -79,8 +79,8 @@ def crossed_mean(values: Float[np.ndarray, "S N"]) -> Estimate | None:
     hardly varies, or there is but one training, this is the t interval over the other. (A bootstrap
     of 5 trainings would be too short: 1.96 √(4/5) standard errors, where t takes 2.78. What varies
     with training and image together is counted twice: where that is most, the interval is too long,
-    by at most √2. Of two trainings it may be too short: in simulations it then held the mean in 88 %
-    of cases at worst, of five in 95 %.) For differences that are paired, give the differences.
+    by at most √2. Of two trainings it may be too short: in simulations it then held the mean in
+    88 % of cases at worst, of five in 95 %.) For differences that are paired, give the differences.
 
     Args:
       values: NaN where an image was not measured.
