@@ -50,6 +50,7 @@ def solve(
     params: Any,
     x: Float[jax.Array, "*image"],
     target: Int[jax.Array, ""],
+    hidden: Float[jax.Array, ""],
 ) -> Found:
     """Szegedy et al. (2013), sec. 4.1: minimise c|r| + loss_f(x + r, l), for the largest good c.
 
@@ -58,6 +59,7 @@ def solve(
     `options.growth`, and is bisected in log c once both have been seen. Each descent starts from
     the best image so far, and every iterate of every descent is a candidate for the result. In the
     end the decision boundary is located between the best image and the minimiser that failed.
+    `hidden` is the lead that orders of summation may hide.
     """
     gap, gap_gradient = _gap(logits_fn, params, x, target)
     solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient)
@@ -65,7 +67,7 @@ def solve(
 
     def candidate_at(image, logits):
         lead, magnitude = lead_and_magnitude(logits, target)
-        success = lead >= least_lead(options.margin, gap, magnitude)
+        success = lead >= least_lead(options.margin, gap, magnitude, hidden)
         return Candidate(image, jnp.sum((image - x) ** 2), success)
 
     def step(state: SearchState) -> SearchState:

@@ -39,10 +39,14 @@ def solve(
     params: Any,
     images: Float[jax.Array, "Q *image"],
     targets: Int[jax.Array, " Q"],
+    hidden: Float[jax.Array, " Q"],
     count: Int[jax.Array, ""],
 ) -> Found:
-    """Attacks the first `count` of a queue of (Q, …) images, `lanes` at a time."""
-    queue = images.reshape(len(images), -1), targets
+    """Attacks the first `count` of a queue of (Q, …) images, `lanes` at a time.
+
+    `hidden` is the lead that orders of summation may hide.
+    """
+    queue = images.reshape(len(images), -1), targets, hidden
     size, dtype = queue[0].shape[1], images.dtype
     noise = noise_for(options, queue[0][0])
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
@@ -188,9 +192,9 @@ def _for_lanes(wanted: Bool[jax.Array, " L"], change: Callable, state: Any) -> A
 
 def _loaded(queue, count, problem) -> Lane:
     """Lanes at the start of the problems, (L,) indices; done from `count` on."""
-    images, targets = queue
-    load = jax.vmap(loaded, in_axes=(0, 0, None, None))
-    return load(_at(targets, problem), problem, count, images.dtype)
+    _, targets, hidden = queue
+    load = jax.vmap(loaded, in_axes=(0, 0, None, 0))
+    return load(_at(targets, problem), problem, count, _at(hidden, problem))
 
 
 def _at(array, problem):

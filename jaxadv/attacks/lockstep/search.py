@@ -16,10 +16,10 @@ from jaxadv.attacks.lockstep.state import (
     averaging,
     entering,
     finely,
+    lead_asked,
     select,
     succeeds,
 )
-from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 
 
@@ -117,7 +117,7 @@ def on_ray(
 
     `growth` is that of the margin along r, per fraction of r.
     """
-    missing = 2 * least_lead(options.margin, lane.start.gap, seen.magnitude) - seen.margin
+    missing = 2 * lead_asked(options, lane, seen) - seen.margin
     change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)
     longest = tuning.LONGEST_ON_RAY
     return lane._replace(step=lane.step + jnp.clip(change, -longest, longest))

@@ -87,7 +87,7 @@ def _started(options, lane, seen, products, stay):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
     """
-    least = tuning.LEAST_GAP * rounding(seen.magnitude)
+    least = jnp.maximum(tuning.LEAST_GAP * rounding(seen.magnitude), lane.start.hidden)
     gap = jnp.maximum(-seen.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
     r_r = gap**2 / products.g_g
     c = products.g_g / (4 * gap)
@@ -98,7 +98,7 @@ def _started(options, lane, seen, products, stay):
     sharp = options.temperature is not None
     final = options.temperature * gap if sharp else jnp.ones_like(gap)
     lane = at_trial(lane, seen, products)._replace(
-        start=Start(gap, jnp.where(usable, r_r, 1.0), final),
+        start=Start(gap, jnp.where(usable, r_r, 1.0), final, lane.start.hidden),
         fine=jnp.array(not sharp),
         bracket=lane.bracket._replace(c=jnp.where(usable, c, 1.0)),
     )
