@@ -17,8 +17,8 @@ def target_and_others(
     logits: Float[jax.Array, "*lanes k"], target: Int[jax.Array, "*lanes"]
 ) -> tuple[Float[jax.Array, "*lanes"], Float[jax.Array, "*lanes k"]]:
     """The target's logit; and the logits with -∞ in its place."""
-    at_target = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     is_target = jnp.arange(logits.shape[-1]) == target[..., None]
+    at_target = jnp.sum(jnp.where(is_target, logits, 0), axis=-1)  # faster than a gather
     return at_target, jnp.where(is_target, -jnp.inf, logits)
 
 
