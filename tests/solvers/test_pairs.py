@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.solvers.pairs import directions, no_pairs, push
+from jaxadv.solvers import pairs as pairs_module
+from jaxadv.solvers.pairs import no_pairs
 
+push = jax.jit(pairs_module.push)
+directions = jax.jit(pairs_module.directions, static_argnums=4)
 LANES, SIZE = 3, 12
 MEMORIES = [1, 3, 4, 5, 7]
 
