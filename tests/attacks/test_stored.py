@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -144,6 +145,13 @@ def test_other_code_is_not_served_from_the_cache(tmp_path, attacked, monkeypatch
     monkeypatch.setattr(stored.cache, "source_fingerprint", lambda *packages: "other")
     attack(tmp_path)
     assert attacked == [8, 8, 4, 8, 8, 4]
+
+
+def test_examples_of_another_precision_are_made_anew(tmp_path, attacked):
+    attack(tmp_path)
+    with jax.enable_x64(True):
+        attack(tmp_path)
+    assert attacked == [8, 8, 4] * 2
 
 
 def test_examples_of_a_model_that_has_changed_are_made_anew(tmp_path, attacked):
