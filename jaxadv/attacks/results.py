@@ -19,11 +19,14 @@ class Status(enum.IntEnum):
 
 
 class AttackResult(NamedTuple):
-    """One entry per problem, in the order given, shape (B,) or (B, k); failures are included."""
+    """One entry per problem, in the order given, shape (B,) or (B, k).
+
+    Failures are included: the mean distortion is that of `distortion[success]`.
+    """
 
     x_adv: Float[np.ndarray, "B ..."]  # in [0, 1]; if it failed, some image tried
     success: Bool[np.ndarray, "B ..."]  # x_adv is classified as the target
-    distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x over the pixels
+    distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x, even if it failed
     c: Float[np.ndarray, "B ..."]  # the c of the descent that found x_adv
     evaluations: Int[np.ndarray, "B ..."]  # gradients of the network spent
     status: Int8[np.ndarray, "B ..."]  # a Status
