@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from jaxadv.attacks.margins import lead_and_magnitude, least_lead
+from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -112,10 +112,11 @@ def solve(
     )
     final = jax.lax.while_loop(unfinished, step, initial)
     best = _boundary(logits_fn, params, candidate_at, final.best, final.failed)
+    finite = jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error)
     return Found(
         image=best.image,
         success=best.success,
-        finite=jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error),
+        finite=finite | beyond_reach(gap),
         c=final.best_c,
         evaluations=final.evaluations + HALVINGS,
         lane_ticks=jnp.nan,

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 ROUNDING = 4  # units in the last place by which logits may differ from one computation to another
 
@@ -42,3 +42,11 @@ def least_lead(
 def rounding(magnitude: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
     """By how much logits of a magnitude may differ from one computation to another."""
     return ROUNDING * jnp.finfo(magnitude.dtype).eps * magnitude
+
+
+def beyond_reach(gap: Float[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
+    """Whether a finite gap is so large, as that of a masked class, that computing with it is not.
+
+    No attack closes it; but neither are logits or gradients to blame.
+    """
+    return jnp.isfinite(gap) & (gap > 1 / jnp.finfo(gap.dtype).tiny ** 0.5)

@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
     image: Float[jax.Array, "..."]  # the smallest success, or else the last iterate
     success: Bool[jax.Array, "..."]
-    finite: Bool[jax.Array, "..."]  # whether the last loss and gradient were
+    finite: Bool[jax.Array, "..."]  # whether the last logits and gradient were
     c: Float[jax.Array, "..."]
     evaluations: Int[jax.Array, "..."]
     lane_ticks: jax.Array | float  # gradients computed, those for lanes without a problem included

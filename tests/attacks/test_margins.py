@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from linear_problems import linear, linear_problem
 
-from jaxadv import AttackOptions, Status, minimal_adversarial
+from jaxadv import AttackOptions, Status, minimal_adversarial, untargeted
 from jaxadv.attacks import lbfgsb
 from jaxadv.attacks.margins import ROUNDING, lead_and_magnitude, least_lead
 
@@ -38,12 +38,26 @@ def test_masks_and_offsets_change_nothing():
     np.testing.assert_allclose(found.distortion, expected.distortion, rtol=0.05)
 
 
-def test_a_masked_target_is_not_reached():
+LOWEST = np.finfo(np.float32).min
+
+
+@pytest.mark.parametrize("masked", [-1e9, -1e19, -1e20, -1e38, LOWEST, -np.inf])
+def test_a_masked_target_is_not_reached(masked):
     params, x, _ = linear_problem(3)
-    problem = params, np.float32(0), np.float32(-np.inf)
+    problem = params, np.float32(0), np.float32(masked)
     result = minimal_adversarial(with_a_third_class, problem, x, np.full(3, 2))
     assert not result.success.any()
-    assert (result.status == Status.NOT_FINITE).all()
+    expected = Status.NOT_FOUND if np.isfinite(masked) else Status.NOT_FINITE
+    assert (result.status == expected).all()
+
+
+@pytest.mark.parametrize("masked", [-1e9, LOWEST, -np.inf])
+def test_untargeted_attacks_leave_masked_classes_aside(masked):
+    params, x, target = linear_problem(12)
+    problem = params, np.float32(0), np.float32(masked)
+    result = untargeted(with_a_third_class, problem, x, 1 - target, classes=1)
+    np.testing.assert_array_equal(result.target, target)
+    assert result.success.all()
 
 
 def test_lead_in_numpy():
@@ -82,5 +96,7 @@ def test_lbfgsb_ignores_masks_and_offsets_and_counts_the_gradients_computed():
     expected = attack()
     for masked in (-1e6, -1e9, -np.inf):
         np.testing.assert_array_equal(attack(masked=masked), expected)
+    lowest = solve((params, np.float32(0), LOWEST), x[0], 2)
+    assert lowest.finite and not lowest.success
     moved = attack(offset=1e4) - x[0]
     np.testing.assert_allclose(np.linalg.norm(moved), np.linalg.norm(expected - x[0]), rtol=0.05)

@@ -25,7 +25,7 @@ from jaxadv.attacks.lockstep.state import (
     loaded,
     penalty_and_weight,
 )
-from jaxadv.attacks.margins import lead_and_magnitude, target_and_others
+from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -214,10 +214,11 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
         old, now = jax.tree.map(lambda array: array[rows], (lane, vectors))
         success = jnp.isfinite(old.best.r_r)
         last = jnp.where(jnp.isfinite(now.point), now.point, now.x)
+        finite = jnp.isfinite(old.point.seen.loss) & jnp.isfinite(now.gradient).all(axis=1)
         results = Found(
             image=jnp.where(success[:, None], now.best, last),
             success=success,
-            finite=jnp.isfinite(old.point.seen.loss) & jnp.isfinite(now.gradient).all(axis=1),
+            finite=finite | beyond_reach(old.start.gap),
             c=jnp.where(success, old.best.c, old.bracket.c),
             evaluations=old.evaluations,
             lane_ticks=found.lane_ticks,
