@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, least_lead
+from jaxadv.attacks.margins import asked, beyond_reach, lead_and_magnitude, least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -96,7 +96,7 @@ def solve(
         affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
-    c = first_c(gap, gap_gradient, options.penalty)
+    c = first_c(gap + asked(options.margin, gap), gap_gradient, options.penalty)
     at_x = Candidate(x, jnp.zeros_like(c), gap < 0)
     initial = SearchState(
         image=x,
@@ -130,11 +130,12 @@ def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFG
     # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
+    lead = jnp.where(usable, asked(options.margin, gap), 0.0)
 
     def objective(image, c):
         logits = logits_fn(params, image[None])[0]
         loss = temperature * optax.softmax_cross_entropy_with_integer_labels(
-            logits / temperature, target
+            logits.at[target].add(-lead) / temperature, target
         )
         return scale * (c * penalty(image - x, options.penalty) + loss), logits
 

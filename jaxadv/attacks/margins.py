@@ -6,6 +6,8 @@ from jaxtyping import Bool, Float, Int
 
 ROUNDING = 4  # units in the last place by which logits may differ from one computation to another
 
+NARROW = 1e-3  # the largest margin that the loss leaves to what follows it
+
 
 def target_and_others(
     logits: Float[jax.Array, "*lanes k"], target: Int[jax.Array, "*lanes"]
@@ -37,6 +39,11 @@ def least_lead(
     logits, and scales as they do.
     """
     return jnp.maximum(margin * gap, rounding(magnitude))
+
+
+def asked(margin: float, gap: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
+    """The lead at which the loss is to have its boundary: by the margin, or 0 if that is narrow."""
+    return margin * gap if margin > NARROW else jnp.zeros_like(gap)
 
 
 def rounding(magnitude: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:

@@ -49,7 +49,7 @@ class AttackOptions:
     margin: float = 1e-5
     """By how much the target's logit must lead, relative to the gap at x between the logits of the
     current class and the target; at least by some units in the last place of the larger one, so
-    that success does not depend on rounding."""
+    that success does not depend on rounding. Not where x itself is classified as the target."""
     batch_size: int | None = None
     """Images that each device works on side by side, rounded up to a multiple of 8; by default as
     many as suit it and the network. Another number may change the last bits of matrix products."""

@@ -14,7 +14,7 @@ class Status(enum.IntEnum):
 
     SUCCESS = 0  # found an image in the box that is classified as the target
     ALREADY_TARGET = 1  # x itself is classified as the target: r = 0
-    NOT_FOUND = 2  # no image tried was classified as the target
+    NOT_FOUND = 2  # no image tried was classified as the target, by the margin
     NOT_FINITE = 3  # logits or gradients of this image were NaN or infinite
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linear_problems import linear, linear_problem
+from linear_problems import SOLVERS, linear, linear_problem, smallest_distortion
 
 from jaxadv import AttackOptions, Status, minimal_adversarial, untargeted
 from jaxadv.attacks import lbfgsb
@@ -36,6 +36,28 @@ def test_masks_and_offsets_change_nothing():
     found = attack(offset=1e4)  # whose unit in the last place is 1 % of some gaps
     assert found.success.all()
     np.testing.assert_allclose(found.distortion, expected.distortion, rtol=0.05)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_smallest_distortion_with_a_large_margin(solver):
+    """In closed form: that of a target whose bias is less, by the lead asked for."""
+    (weights, bias), x, target = linear_problem(12)
+    options = AttackOptions(margin=0.5, solver=solver, smoothing_steps=0)
+    result = minimal_adversarial(linear, (weights, bias), x, target, options)
+    images = np.arange(len(x))
+    gap, lead = (
+        logits[images, 1 - to] - logits[images, to]
+        for logits, to in (
+            (linear((weights, bias), x), target),
+            (linear((weights, bias), result.x_adv), 1 - target),
+        )
+    )
+    assert result.success.all() and (lead >= 0.5 * gap * (1 - 1e-5)).all()
+    expected = [
+        smallest_distortion((weights, bias - 0.5 * g * np.eye(2)[to]), image, to)
+        for g, image, to in zip(gap, x, target, strict=True)
+    ]
+    np.testing.assert_allclose(result.distortion, expected, rtol=2e-3)
 
 
 LOWEST = np.finfo(np.float32).min

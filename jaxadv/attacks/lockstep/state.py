@@ -30,10 +30,12 @@ class Stage(enum.IntEnum):
 class Evaluation(NamedTuple):
     """What the logits of an image show, at the temperature T and for the target."""
 
-    loss: jax.Array  # T·CE(logits/T) in a descent, else the gap to the other classes
+    loss: (
+        jax.Array
+    )  # T·CE(logits/T) in a descent, else the gap, both for the target less `margins.asked`
     margin: jax.Array  # logit of the target less the largest other
     magnitude: jax.Array  # |logit| of the target or of the largest other, whichever is larger
-    others: jax.Array  # probability of the other classes, softmax(logits/T): ½ on a boundary of two
+    others: jax.Array  # probability of the other classes by that loss: ½ on a boundary of two
 
 
 class Products(NamedTuple):
