@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from jaxadv.attacks.margins import asked, beyond_reach, lead_and_magnitude, least_lead
+from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -50,6 +50,7 @@ def solve(
     params: Any,
     x: Float[jax.Array, "*image"],
     target: Int[jax.Array, ""],
+    hidden: Float[jax.Array, ""],
 ) -> Found:
     """Szegedy et al. (2013), sec. 4.1: minimise c|r| + loss_f(x + r, l), for the largest good c.
 
@@ -58,6 +59,7 @@ def solve(
     `options.growth`, and is bisected in log c once both have been seen. Each descent starts from
     the best image so far, and every iterate of every descent is a candidate for the result. In the
     end the decision boundary is located between the best image and the minimiser that failed.
+    `hidden` is the lead that orders of summation may hide.
     """
     gap, gap_gradient = _gap(logits_fn, params, x, target)
     solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient)
@@ -65,7 +67,7 @@ def solve(
 
     def candidate_at(image, logits):
         lead, magnitude = lead_and_magnitude(logits, target)
-        success = lead >= least_lead(options.margin, gap, magnitude)
+        success = lead >= least_lead(options.margin, gap, magnitude, hidden)
         return Candidate(image, jnp.sum((image - x) ** 2), success)
 
     def step(state: SearchState) -> SearchState:
@@ -96,7 +98,7 @@ def solve(
         affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
-    c = first_c(gap + asked(options.margin, gap), gap_gradient, options.penalty)
+    c = first_c(gap + lead_in_loss(options.margin, gap), gap_gradient, options.penalty)
     at_x = Candidate(x, jnp.zeros_like(c), gap < 0)
     initial = SearchState(
         image=x,
@@ -130,7 +132,7 @@ def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFG
     # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
-    lead = jnp.where(usable, asked(options.margin, gap), 0.0)
+    lead = jnp.where(usable, lead_in_loss(options.margin, gap), 0.0)
 
     def objective(image, c):
         logits = logits_fn(params, image[None])[0]

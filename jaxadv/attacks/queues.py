@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep import loop as lockstep
+from jaxadv.attacks.margins import hidden_by_summation
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
@@ -62,14 +63,18 @@ def _sharded_solve(logits_fn, options, lanes, devices):
 
 def _solve(logits_fn, options, lanes, params, x, target, count):
     """Solves a queue, and judges the outcome by a forward pass: the fields of `AttackResult`."""
+    in_batches = functools.partial(_in_batches, lanes, count[0])
+    hidden = in_batches(functools.partial(hidden_by_summation, logits_fn, params), x, target)
     if options.solver == "lockstep":
-        found = lockstep.solve(logits_fn, options, lanes, params, x, target, count[0])
+        found = lockstep.solve(logits_fn, options, lanes, params, x, target, hidden, count[0])
     else:
         from jaxadv.attacks import lbfgsb  # here, so that nothing else needs jaxopt
 
-        found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target)
+        solve = functools.partial(lbfgsb.solve, logits_fn, options, params)
+        found = jax.vmap(solve)(x, target, hidden)
     x_adv = jnp.clip(found.image, 0.0, 1.0)
-    success = found.success & (_predictions(logits_fn, params, x_adv, lanes, count[0]) == target)
+    predicted = in_batches(lambda part: jnp.argmax(logits_fn(params, part), axis=-1), x_adv)
+    success = found.success & (predicted == target)
     distortion = jnp.sqrt(jnp.mean((x_adv - x) ** 2, axis=tuple(range(1, x.ndim))))
     status = jnp.select(
         [success & (distortion == 0), success, ~found.finite],
@@ -82,15 +87,18 @@ def _solve(logits_fn, options, lanes, params, x, target, count):
     return *judged, target, cost
 
 
-def _predictions(logits_fn, params, images, lanes, count):
-    """The classes of the first `count` of a queue of images, in batches of the lanes' size."""
+def _in_batches(lanes, count, apply, *queue):
+    """`apply` to the first `count` of a queue, in batches of the lanes' size; (Q,), then zeros."""
 
-    def batch(index, predicted):
-        part = jax.lax.dynamic_slice_in_dim(images, index * lanes, lanes)
-        classes = jnp.argmax(logits_fn(params, part), axis=-1)
-        return jax.lax.dynamic_update_slice_in_dim(predicted, classes, index * lanes, axis=0)
+    def parts(index):
+        return [jax.lax.dynamic_slice_in_dim(array, index * lanes, lanes) for array in queue]
 
-    nothing = jnp.zeros(len(images), int)
+    def batch(index, results):
+        part = apply(*parts(index))
+        return jax.lax.dynamic_update_slice_in_dim(results, part, index * lanes, axis=0)
+
+    one = jax.eval_shape(lambda: apply(*parts(0)))
+    nothing = jnp.zeros(len(queue[0]), one.dtype)
     return jax.lax.fori_loop(0, (count + lanes - 1) // lanes, batch, nothing)
 
 

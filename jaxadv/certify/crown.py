@@ -56,19 +56,20 @@ def crown(
         raise ValueError(f"images must lie in [0, 1], got {np.min(x):g} to {np.max(x):g}")
     images = np.asarray(x, float).reshape(len(x), -1)
     devices = tuple(jax.local_devices())
-    solve = _sharded_search(mlp.activations, box, balls, devices)
+    solve = _sharded_search(mlp.activations, devices)
     found = []
     for count, part in batches(images, IMAGES * len(devices)):
         with jax.enable_x64(True):
-            found.append(np.asarray(solve(mlp.layers, part))[:count])
+            found.append(np.asarray(solve((mlp.layers, box, balls), part))[:count])
     return np.concatenate(found) / math.sqrt(images.shape[1])
 
 
 @functools.lru_cache(maxsize=64)
-def _sharded_search(activations, box, balls, devices):
-    """Compiled (layers, images) -> bounds, with a loop over the images per device."""
+def _sharded_search(activations, devices):
+    """Compiled ((layers, box, balls), images) -> bounds, with a loop over the images per device."""
 
-    def search(layers, images):
+    def search(settings, images):
+        layers, box, balls = settings
         return jax.lax.map(lambda x: _search(Mlp(layers, activations), x, box, balls), images)
 
     return sharded(search, devices)
@@ -82,7 +83,7 @@ def _search(mlp, x, box, balls):
     jumps of ReLU's slopes. The next R halves the widest interval left, and tells about all classes.
     """
     label = jnp.argmax(mlp.logits(x))
-    room = (x, 1 - x) if box else (jnp.full_like(x, jnp.inf),) * 2
+    room = jnp.where(box, x, jnp.inf), jnp.where(box, 1 - x, jnp.inf)
     farthest = math.sqrt(len(x))  # that x + r can be from x in [0, 1]
 
     def distances(radius):
@@ -90,7 +91,7 @@ def _search(mlp, x, box, balls):
         unknown = jnp.isnan(found) | (jnp.arange(len(found)) == label)  # NaN: an overflow
         return jnp.where(unknown, 0.0, found)
 
-    def try_ball(bounds, index):
+    def try_ball(index, bounds):
         low, high = bounds
         widest = jnp.argmax((high - low) / jnp.maximum(high, TINY))
         middle = (low[widest] + high[widest]) / 2
@@ -98,10 +99,10 @@ def _search(mlp, x, box, balls):
         radius = jnp.select([index == 0, index == 1], [0.0, jnp.max(high)], middle)
         found = distances(radius)
         low = jnp.maximum(low, jnp.minimum(radius, found))
-        return (low, jnp.maximum(low, jnp.minimum(high, jnp.maximum(radius, found)))), None
+        return low, jnp.maximum(low, jnp.minimum(high, jnp.maximum(radius, found)))
 
     start = jnp.zeros(len(mlp.layers[-1][1]))
-    (low, _), _ = jax.lax.scan(try_ball, (start, start + farthest), jnp.arange(balls))
+    low, _ = jax.lax.fori_loop(0, balls, try_ball, (start, start + farthest))
     return (1 - ROUNDING) * low
 
 

@@ -1,5 +1,6 @@
 """Lower bounds on D(x, l) from Lipschitz constants of the differences of two logits."""
 
+import functools
 import math
 
 import jax
@@ -18,12 +19,15 @@ def pair_products(mlp: Mlp) -> Float[np.ndarray, "k k"]:
     Szegedy et al. (2013), sec. 4.3, with the last layer's norm taken for two classes alone.
     """
     with jax.enable_x64(True):
-        earlier = math.prod(
-            STEEPEST_SLOPES[activation] * float(jnp.linalg.norm(weights, ord=2))
-            for (weights, _), activation in zip(mlp.layers[:-1], mlp.activations, strict=True)
-        )
+        earlier = math.prod(map(float, _norms(mlp.layers[:-1])))
     last = mlp.layers[-1][0]
-    return earlier * np.linalg.norm(last[:, None] - last, axis=-1)
+    slopes = math.prod(STEEPEST_SLOPES[activation] for activation in mlp.activations)
+    return slopes * earlier * np.linalg.norm(last[:, None] - last, axis=-1)
+
+
+@jax.jit
+def _norms(layers):
+    return [jnp.linalg.norm(weights, ord=2) for weights, _ in layers]
 
 
 def eclipse_fast(mlp: Mlp) -> Float[np.ndarray, "k k"]:
@@ -33,17 +37,24 @@ def eclipse_fast(mlp: Mlp) -> Float[np.ndarray, "k k"]:
     the product passes on a number.
     """
     with jax.enable_x64(True):
-        inverse = jnp.eye(mlp.layers[0][0].shape[1])  # of M
-        for (weights, _), activation in zip(mlp.layers[:-1], mlp.activations, strict=True):
-            half = STEEPEST_SLOPES[activation] / 2
-            passed = weights @ inverse @ weights.T
-            norm = jnp.maximum(jnp.linalg.norm(passed, ord=2), TINY)
-            scale = 1 / (2 * half**2 * norm)
-            inverse = jnp.linalg.inv(scale * jnp.eye(len(passed)) - (half * scale) ** 2 * passed)
-        last = mlp.layers[-1][0]
-        rows = last[:, None] - last
-        found = np.sqrt(np.einsum("jlm,mn,jln->jl", rows, inverse, rows).clip(0))
+        inverse = np.asarray(_passed_on(mlp.activations, mlp.layers))
+    last = mlp.layers[-1][0]
+    rows = last[:, None] - last
+    found = np.sqrt(np.einsum("jlm,mn,jln->jl", rows, inverse, rows).clip(0))
     return np.fmin(found, pair_products(mlp))  # less than `TINY` stops the former from being less
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _passed_on(activations, layers):
+    """The inverse of M before the last layer."""
+    inverse = jnp.eye(layers[0][0].shape[1])
+    for (weights, _), activation in zip(layers[:-1], activations, strict=True):
+        half = STEEPEST_SLOPES[activation] / 2
+        passed = weights @ inverse @ weights.T
+        norm = jnp.maximum(jnp.linalg.norm(passed, ord=2), TINY)
+        scale = 1 / (2 * half**2 * norm)
+        inverse = jnp.linalg.inv(scale * jnp.eye(len(passed)) - (half * scale) ** 2 * passed)
+    return inverse
 
 
 def from_lipschitz(
@@ -61,7 +72,12 @@ def from_lipschitz(
     """
     images = np.asarray(x, float).reshape(len(x), -1)
     with jax.enable_x64(True):
-        logits, errors = map(np.asarray, jax.vmap(mlp.logits_and_errors)(images))
+        logits, errors = map(np.asarray, _logits_and_errors(mlp.activations, mlp.layers, images))
     gaps = logits[:, :, None] - logits[:, None] - (errors[:, :, None] + errors[:, None])
     bounds = (gaps / np.maximum(constants, TINY)).max(axis=1).clip(0)
     return (1 - ROUNDING) * np.minimum(bounds / math.sqrt(images.shape[1]), 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits_and_errors(activations, layers, images):
+    return jax.vmap(Mlp(layers, activations).logits_and_errors)(images)

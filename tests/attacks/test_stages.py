@@ -37,7 +37,7 @@ def transitions():
     target = jnp.asarray(rng.integers(0, 10, LANES))
     evaluate = functools.partial(loop._evaluate, network, params, (PIXELS,))
     tick_once = jax.jit(functools.partial(loop._tick, options, noise_for(options, x[0]), evaluate))
-    lane = loop._loaded((x, target), jnp.array(LANES), jnp.arange(LANES))
+    lane = loop._loaded((x, target, jnp.zeros(LANES)), jnp.array(LANES), jnp.arange(LANES))
     state = lane, Vectors(x, x, 0 * x, 0 * x, x, x), no_pairs(4, LANES, PIXELS, x.dtype)
     followed = set()
     for tick in range(options.max_evaluations):

@@ -97,13 +97,15 @@ def smallest_r(
 
     gradient·r is convex in λ, and falls: from λ = 0, Newton's method does not overshoot.
     """
-    multiplier = jnp.zeros_like(offset)
-    for _ in range(tuning.NEWTON_STEPS):
+
+    def step(_, multiplier):
         r = jnp.clip(x - multiplier * gradient, 0, 1) - x
         held = ((x + r <= 0) & (gradient > 0)) | ((x + r >= 1) & (gradient < 0))
         free = jnp.where(held, 0.0, gradient)
         missing = offset + jnp.sum(gradient * r)
-        multiplier = multiplier + missing / jnp.maximum(jnp.sum(free**2), tuning.TINY)
+        return multiplier + missing / jnp.maximum(jnp.sum(free**2), tuning.TINY)
+
+    multiplier = jax.lax.fori_loop(0, tuning.NEWTON_STEPS, step, jnp.zeros_like(offset))
     return jnp.clip(x - multiplier * gradient, 0, 1) - x
 
 
@@ -113,9 +115,7 @@ def noise_for(options: AttackOptions, x: Float[jax.Array, " n"]) -> Float[jax.Ar
     return jax.random.normal(jax.random.key(0), (size,), x.dtype)
 
 
-def window(
-    lane: Lane, r_r: Float[jax.Array, ""], size: int
-) -> tuple[Int[jax.Array, ""], Float[jax.Array, ""]]:
+def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, ""]]:
     """Where the noise of a lane that probes or averages begins, and its size per pixel.
 
     It is a window on one long vector, the same for all problems: moved by `tuning.SHIFT` from step
@@ -125,6 +125,6 @@ def window(
     last = (1 - tuning.NOISELESS) * jnp.maximum(lane.averaging_steps, 1)
     remaining = jnp.maximum(1 - lane.spent / last, 0)
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
-    unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, r_r) / size)
+    unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
     return tuning.SHIFT * steps, tuning.NOISE * share * unit

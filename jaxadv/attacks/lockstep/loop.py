@@ -24,8 +24,9 @@ from jaxadv.attacks.lockstep.state import (
     descends,
     loaded,
     penalty_and_weight,
+    select,
 )
-from jaxadv.attacks.margins import asked, beyond_reach, lead_and_magnitude, target_and_others
+from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -39,10 +40,14 @@ def solve(
     params: Any,
     images: Float[jax.Array, "Q *image"],
     targets: Int[jax.Array, " Q"],
+    hidden: Float[jax.Array, " Q"],
     count: Int[jax.Array, ""],
 ) -> Found:
-    """Attacks the first `count` of a queue of (Q, …) images, `lanes` at a time."""
-    queue = images.reshape(len(images), -1), targets
+    """Attacks the first `count` of a queue of (Q, …) images, `lanes` at a time.
+
+    `hidden` is the lead that orders of summation may hide.
+    """
+    queue = images.reshape(len(images), -1), targets, hidden
     size, dtype = queue[0].shape[1], images.dtype
     noise = noise_for(options, queue[0][0])
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
@@ -69,7 +74,7 @@ def solve(
 
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     """One gradient of every lane, and what the lanes make of it."""
-    lead = asked(options.margin, lane.start.gap)
+    lead = lead_in_loss(options.margin, lane.start.gap)
     seen, found = evaluate(vectors.trial, lane.target, lead, lane.temperature, lane.stage)
     s, y = vectors.trial - vectors.point, found - vectors.gradient
     products = _products(vectors, found, s, y)
@@ -143,22 +148,27 @@ def _averaged(options, noise, lane, move, vectors):
 
     def of_lane(lane, point, to_zero, x, gradient):
         r = smallest_r(x, lane.point.seen.loss, gradient)
-        there = at_zero(options, lane, _dot(r, r), _dot(r, gradient))
-        lane = jax.tree.map(functools.partial(jnp.where, to_zero), there, lane)
-        start, scale = window(lane, lane.point.r_r, size)
+        there = select(to_zero, at_zero(options, lane, _dot(r, r), _dot(r, gradient)), lane)
+        start, scale = window(there, size)
         point = jnp.where(to_zero, x + r, point)
         displaced = point + scale * jax.lax.dynamic_slice(noise, [start], [size])
-        return lane, point, jnp.clip(displaced, 0.0, 1.0)
+        return _of_zero(there), point, jnp.clip(displaced, 0.0, 1.0)
 
     def of_lanes(rows, where, state):
-        lane, point, _ = state
-        held = lane, point, move.to_zero, vectors.x, vectors.gradient
+        held = lane, state[1], move.to_zero, vectors.x, vectors.gradient
         new = jax.vmap(of_lane)(*jax.tree.map(lambda array: array[rows], held))
         return jax.tree.map(lambda old, part: old.at[where].set(part, mode="drop"), state, new)
 
-    state = lane, vectors.point, vectors.trial
-    lane, point, trial = _for_lanes(noisy | move.to_zero, of_lanes, state)
+    state = _of_zero(lane), vectors.point, vectors.trial
+    (r_r, r_g, c), point, trial = _for_lanes(noisy | move.to_zero, of_lanes, state)
+    at = lane.point._replace(r_r=r_r, r_g=r_g)
+    lane = lane._replace(point=at, bracket=lane.bracket._replace(c=c))
     return lane, vectors._replace(point=point, trial=trial)
+
+
+def _of_zero(lane):
+    """What `at_zero` changes: few scalars, as each that rare work writes takes a kernel."""
+    return lane.point.r_r, lane.point.r_g, lane.bracket.c
 
 
 def _dot(a, b):
@@ -190,9 +200,9 @@ def _for_lanes(wanted: Bool[jax.Array, " L"], change: Callable, state: Any) -> A
 
 def _loaded(queue, count, problem) -> Lane:
     """Lanes at the start of the problems, (L,) indices; done from `count` on."""
-    images, targets = queue
-    load = jax.vmap(loaded, in_axes=(0, 0, None, None))
-    return load(_at(targets, problem), problem, count, images.dtype)
+    _, targets, hidden = queue
+    load = jax.vmap(loaded, in_axes=(0, 0, None, 0))
+    return load(_at(targets, problem), problem, count, _at(hidden, problem))
 
 
 def _at(array, problem):
@@ -236,5 +246,5 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
 
     x, trial, found = _for_lanes(finished, of_lanes, (vectors.x, vectors.trial, found))
     fresh = _loaded(queue, count, problem)
-    lane = jax.tree.map(functools.partial(jnp.where, finished), fresh, lane)
+    lane = jax.vmap(select)(finished, fresh, lane)
     return lane, vectors._replace(x=x, trial=trial), found

@@ -16,10 +16,11 @@ from jaxadv.attacks.lockstep.state import (
     averaging,
     entering,
     finely,
+    lead_asked,
     select,
     succeeds,
 )
-from jaxadv.attacks.margins import asked, least_lead
+from jaxadv.attacks.margins import lead_in_loss
 from jaxadv.attacks.options import AttackOptions
 
 
@@ -66,7 +67,8 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
 def _dominance(options, lane):
     """Of the other classes' exp(logits/T), the share of the largest."""
     seen = lane.point.seen
-    largest = jnp.exp((asked(options.margin, lane.start.gap) - seen.margin) / lane.temperature)
+    margin = seen.margin - lead_in_loss(options.margin, lane.start.gap)
+    largest = jnp.exp(-margin / lane.temperature)
     return largest / jnp.expm1(seen.loss / lane.temperature)
 
 
@@ -118,7 +120,7 @@ def on_ray(
     `growth` is that of the margin along r, per fraction of r.
     """
     margins = options.margin, min(options.margin, tuning.BEYOND)
-    lead, beyond = (least_lead(each, lane.start.gap, seen.magnitude) for each in margins)
+    lead, beyond = (lead_asked(margin, lane, seen) for margin in margins)
     missing = lead + beyond - seen.margin
     change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)
     longest = tuning.LONGEST_ON_RAY

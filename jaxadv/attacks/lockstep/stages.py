@@ -38,7 +38,7 @@ from jaxadv.attacks.lockstep.state import (
     select,
     succeeds,
 )
-from jaxadv.attacks.margins import asked, rounding
+from jaxadv.attacks.margins import lead_in_loss, rounding
 from jaxadv.attacks.options import AttackOptions
 
 SUCCESSORS = {
@@ -87,9 +87,9 @@ def _started(options, lane, seen, products, stay):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖². What the margin asks for adds to g.
     """
-    least = tuning.LEAST_GAP * rounding(seen.magnitude)
+    least = jnp.maximum(tuning.LEAST_GAP * rounding(seen.magnitude), lane.start.hidden)
     gap = jnp.maximum(-seen.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
-    lead = gap + asked(options.margin, gap)
+    lead = gap + lead_in_loss(options.margin, gap)
     r_r = lead**2 / products.g_g
     c = products.g_g / (4 * lead)
     if options.penalty == "l2":  # the same minimisers, for c times 2 √(‖r‖² + δ²)
@@ -99,7 +99,7 @@ def _started(options, lane, seen, products, stay):
     sharp = options.temperature is not None
     final = options.temperature * gap if sharp else jnp.ones_like(gap)
     lane = at_trial(lane, seen, products)._replace(
-        start=Start(gap, jnp.where(usable, r_r, 1.0), final),
+        start=Start(gap, jnp.where(usable, r_r, 1.0), final, lane.start.hidden),
         fine=jnp.array(not sharp),
         bracket=lane.bracket._replace(c=jnp.where(usable, c, 1.0)),
     )

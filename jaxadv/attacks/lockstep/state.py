@@ -5,7 +5,6 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
@@ -30,9 +29,7 @@ class Stage(enum.IntEnum):
 class Evaluation(NamedTuple):
     """What the logits of an image show, at the temperature T and for the target."""
 
-    loss: (
-        jax.Array
-    )  # T·CE(logits/T) in a descent, else the gap, both for the target less `margins.asked`
+    loss: jax.Array  # T·CE(logits/T) in a descent, else the gap: both tie at `lead_in_loss`
     margin: jax.Array  # logit of the target less the largest other
     magnitude: jax.Array  # |logit| of the target or of the largest other, whichever is larger
     others: jax.Array  # probability of the other classes by that loss: ½ on a boundary of two
@@ -63,6 +60,7 @@ class Start(NamedTuple):
     gap: jax.Array  # lead of the largest other class over the target, 0 before it is known
     r_r: jax.Array  # ‖r‖² to the boundary, were the logits linear
     temperature: jax.Array  # that of the fine descent
+    hidden: jax.Array  # lead that orders of summation may hide
 
 
 class Bracket(NamedTuple):
@@ -125,10 +123,10 @@ def loaded(
     target: Int[jax.Array, ""],
     problem: Int[jax.Array, ""],
     count: Int[jax.Array, ""],
-    dtype: DTypeLike,
+    hidden: Float[jax.Array, ""],
 ) -> Lane:
     """A lane at the start of a problem, or done if its index is `count` or more."""
-    zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
+    zero, one = jnp.zeros_like(hidden), jnp.ones_like(hidden)
     none, false = jnp.zeros_like(problem), jnp.array(False)
     return Lane(
         problem=problem,
@@ -137,8 +135,8 @@ def loaded(
         spent=none,
         evaluations=none,
         round=none,
-        start=Start(gap=zero, r_r=one, temperature=one),
-        temperature=jnp.finfo(dtype).tiny ** 0.5 * one,
+        start=Start(gap=zero, r_r=one, temperature=one, hidden=hidden),
+        temperature=jnp.finfo(hidden.dtype).tiny ** 0.5 * one,
         fine=false,
         averaging_steps=none,
         bracket=Bracket(c=one, succeeded=zero, failed=jnp.inf * one, tried=none),
@@ -199,7 +197,12 @@ def descends(stage: Int[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
 
 def succeeds(options: AttackOptions, lane: Lane, seen: Evaluation) -> Bool[jax.Array, ""]:
     """Whether the target's logit leads by the margin asked for."""
-    return seen.margin >= least_lead(options.margin, lane.start.gap, seen.magnitude)
+    return seen.margin >= lead_asked(options.margin, lane, seen)
+
+
+def lead_asked(margin: float, lane: Lane, seen: Evaluation) -> Float[jax.Array, ""]:
+    """By how much the target's logit must lead, by a margin."""
+    return least_lead(margin, lane.start.gap, seen.magnitude, lane.start.hidden)
 
 
 def penalty_and_weight(
