@@ -4,6 +4,9 @@ import importlib
 from importlib import metadata
 from typing import Any
 
+from jaxadv.runs import interruption  # noqa: F401  which is to come before all that is heavy
+
+# isort: split
 from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status

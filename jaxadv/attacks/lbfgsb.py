@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from jaxadv.attacks.margins import lead_and_magnitude, least_lead
+from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -98,7 +98,7 @@ def solve(
         affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
-    c = first_c(gap, gap_gradient, options.penalty)
+    c = first_c(gap + lead_in_loss(options.margin, gap), gap_gradient, options.penalty)
     at_x = Candidate(x, jnp.zeros_like(c), gap < 0)
     initial = SearchState(
         image=x,
@@ -114,10 +114,11 @@ def solve(
     )
     final = jax.lax.while_loop(unfinished, step, initial)
     best = _boundary(logits_fn, params, candidate_at, final.best, final.failed)
+    finite = jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error)
     return Found(
         image=best.image,
         success=best.success,
-        finite=jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error),
+        finite=finite | beyond_reach(gap),
         c=final.best_c,
         evaluations=final.evaluations + HALVINGS,
         lane_ticks=jnp.nan,
@@ -131,11 +132,12 @@ def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFG
     # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
+    lead = jnp.where(usable, lead_in_loss(options.margin, gap), 0.0)
 
     def objective(image, c):
         logits = logits_fn(params, image[None])[0]
         loss = temperature * optax.softmax_cross_entropy_with_integer_labels(
-            logits / temperature, target
+            logits.at[target].add(-lead) / temperature, target
         )
         return scale * (c * penalty(image - x, options.penalty) + loss), logits
 

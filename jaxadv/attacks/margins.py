@@ -4,13 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.types import LogitsFn
 
 ROUNDING = 4  # units in the last place by which logits may differ from one computation to another
 SUMMING = 16  # of the same, for what logits are summed from: orders of summation differ
 DARKENED = 0.875  # share of an image's values that is left to see what its logits are summed from
+NARROW = 1e-3  # the largest margin that the loss leaves to what follows it
 
 
 def target_and_others(
@@ -48,9 +49,22 @@ def least_lead(
     return jnp.maximum(margin * gap, jnp.maximum(rounding(magnitude), hidden))
 
 
+def lead_in_loss(margin: float, gap: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
+    """The lead at which the loss is to have its boundary: by the margin, or 0 if that is narrow."""
+    return margin * gap if margin > NARROW else jnp.zeros_like(gap)
+
+
 def rounding(magnitude: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
     """By how much logits of a magnitude may differ from one computation to another."""
     return ROUNDING * jnp.finfo(magnitude.dtype).eps * magnitude
+
+
+def beyond_reach(gap: Float[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
+    """Whether a finite gap is so large, as that of a masked class, that computing with it is not.
+
+    No attack closes it; but neither are logits or gradients to blame.
+    """
+    return jnp.isfinite(gap) & (gap > 1 / jnp.finfo(gap.dtype).tiny ** 0.5)
 
 
 def hidden_by_summation(

@@ -14,16 +14,19 @@ class Status(enum.IntEnum):
 
     SUCCESS = 0  # found an image in the box that is classified as the target
     ALREADY_TARGET = 1  # x itself is classified as the target: r = 0
-    NOT_FOUND = 2  # no image tried was classified as the target
+    NOT_FOUND = 2  # no image tried was classified as the target, by the margin
     NOT_FINITE = 3  # logits or gradients of this image were NaN or infinite
 
 
 class AttackResult(NamedTuple):
-    """One entry per problem, in the order given, shape (B,) or (B, k); failures are included."""
+    """One entry per problem, in the order given, shape (B,) or (B, k).
+
+    Failures are included: the mean distortion is that of `distortion[success]`.
+    """
 
     x_adv: Float[np.ndarray, "B ..."]  # in [0, 1]; if it failed, some image tried
     success: Bool[np.ndarray, "B ..."]  # x_adv is classified as the target
-    distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x over the pixels
+    distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x, even if it failed
     c: Float[np.ndarray, "B ..."]  # the c of the descent that found x_adv
     evaluations: Int[np.ndarray, "B ..."]  # gradients of the network spent
     status: Int8[np.ndarray, "B ..."]  # a Status
@@ -49,7 +52,7 @@ class Found(NamedTuple):
 
     image: Float[jax.Array, "..."]  # the smallest success, or else the last iterate
     success: Bool[jax.Array, "..."]
-    finite: Bool[jax.Array, "..."]  # whether the last loss and gradient were
+    finite: Bool[jax.Array, "..."]  # whether the last logits and gradient were
     c: Float[jax.Array, "..."]
     evaluations: Int[jax.Array, "..."]
     lane_ticks: jax.Array | float  # gradients computed, those for lanes without a problem included

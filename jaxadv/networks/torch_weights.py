@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from jaxadv.storage.errors import InputError
+from jaxadv.storage.errors import InputError, described
 from jaxadv.storage.unpickler import RestrictedUnpickler
 
 STORAGES = {
@@ -58,7 +58,8 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
         try:
             state = reader(file)
         except Exception as error:  # a broken file raises any
-            raise InputError(f"{path} is not a {kind}: {error!s:.200}") from error
+            reason = str(error) or described(error)
+            raise InputError(f"{path} is not a {kind}: {reason:.200}") from error
     if not isinstance(state, dict):
         raise InputError(f"{path} must hold a state dict, got {type(state).__name__}")
     for name, array in state.items():

@@ -1,13 +1,14 @@
 """Lower bounds beside the distortions found: figures, tables and plot."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxadv.measures.certificates import ATTACK, METHODS, TIGHTEST, Bounds, ratios
-from jaxadv.measures.statistics import bootstrap_median
+from jaxadv.measures.statistics import bootstrap_median, summary
 from jaxadv.reports import plots
 from jaxadv.reports.tables import Figures, Table, beside, percent, run_of
 
@@ -50,17 +51,12 @@ def _nearest(bounds, radii, seed):
         "correct": len(found),
         "untargeted": {name: summary(np.median, ratio) for name, ratio in measured.items()},
         "untargeted_interval": {
-            name: bootstrap_median(ratio, seed).tolist() if len(ratio) else None
+            name: summary(functools.partial(bootstrap_median, seed=seed), ratio)
             for name, ratio in measured.items()
         },
         "certified": [summary(np.mean, bounds[TIGHTEST] > radius) for radius in radii],
         "broken": [summary(np.mean, found <= radius) for radius in radii],
     }
-
-
-def summary(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
-    """A mean or median; None where there are no values."""
-    return float(statistic(values)) if len(values) else None
 
 
 def ratio_table(figures: Figures) -> Table:

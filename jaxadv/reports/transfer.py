@@ -1,12 +1,13 @@
 """Tables of transfer beside the paper's, from a `TransferResult`: figures, tables, pictures."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxadv.datasets import Dataset
-from jaxadv.measures.statistics import bootstrap_mean
+from jaxadv.measures.statistics import bootstrap_mean, summary
 from jaxadv.measures.transfer import TransferResult
 from jaxadv.reports import files, paper, pictures, plots
 from jaxadv.reports.tables import Figures, Table, distortion, percent, run_of
@@ -45,11 +46,9 @@ def figures(result: TransferResult, published: paper.Tables, seed: int) -> dict[
 
 
 def _distortion(values, seed):
-    """The mean over images and its interval; None of no images."""
-    if not len(values):
-        return {"distortion": None, "distortion_interval": None}
-    mean, interval = float(values.mean()), bootstrap_mean(values, seed).tolist()
-    return {"distortion": mean, "distortion_interval": interval}
+    over_images = functools.partial(bootstrap_mean, seed=seed)
+    interval = summary(over_images, values)
+    return {"distortion": summary(np.mean, values), "distortion_interval": interval}
 
 
 def table_1(figures: Figures) -> Table:

@@ -1,7 +1,11 @@
 """Settings from defaults, a TOML file and the command line."""
 
+import contextlib
 import dataclasses
 import difflib
+import io
+import itertools
+import re
 import sys
 import tomllib
 import typing
@@ -22,20 +26,47 @@ def alias(*options: str) -> Any:
 
 
 def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
-    """Builds the settings from defaults, then `--config FILE` (TOML), then the other options."""
+    """Builds the settings from defaults, then `--config FILE` (TOML), then the other options.
+
+    Raises:
+      ValueError: an option or the file is not as expected.
+      OSError: the file cannot be read.
+    """
     default = config_class()
     for option, value in zip(argv, [*argv[1:], ""], strict=False):
         name, _, attached = option.partition("=")
         if name == "--config":
             default = from_toml(default, Path(attached or value))
     module = sys.modules[config_class.__module__]
-    return tyro.cli(
-        config_class,
-        default=default,
-        prog=f"python -m {module.__spec__.name}" if module.__spec__ else None,
-        args=argv,
-        description=module.__doc__,
-    )
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(
+                config_class,
+                default=default,
+                prog=f"python -m {module.__spec__.name}" if module.__spec__ else None,
+                args=argv,
+                description=module.__doc__,
+            )
+    except SystemExit as error:
+        if error.code:
+            raise ValueError(_in_one_line(shown.getvalue())) from None
+        raise
+
+
+def _in_one_line(box: str) -> str:
+    """What tyro's box says first, and the first option that it proposes."""
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line).strip(" │") for line in box.splitlines()]
+    parts = itertools.groupby(lines[1:], lambda line: bool(line.strip("-─")))  # less the title
+    first, *others = ([*part] for is_text, part in parts if is_text)
+    proposed = [
+        line.split()[0].rstrip(",")
+        for heading, *rest in others
+        for line in rest
+        if heading.startswith("Perhaps") and line.startswith("--")
+    ]
+    hint = f"; did you mean {proposed[0]}?" if proposed else "; --help lists all options"
+    return " ".join(first).rstrip(".") + hint
 
 
 def from_toml(default: Config, path: Path) -> Config:

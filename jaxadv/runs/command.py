@@ -3,20 +3,18 @@
 import contextlib
 import io
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 from rich.console import Console
 
-from jaxadv.runs import arguments
+from jaxadv.runs import arguments, interruption
 from jaxadv.runs.settings import check_writable
 from jaxadv.storage.errors import InputError
-
-INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells have it
 
 
 def main(
@@ -27,8 +25,8 @@ def main(
 ) -> int:
     """Runs a command: parses its settings, starts JAX, checks the settings, and works.
 
-    Bad input ends in one message: a ValueError from before the work, an InputError or OSError at
-    any time. Other errors are bugs, and not caught.
+    Bad input ends in one line: a ValueError from before the work, an InputError or OSError at any
+    time. Other errors are bugs, and not caught. Warnings are lines, too.
 
     Args:
       check: raises ValueError or OSError for settings that cannot work.
@@ -43,19 +41,21 @@ def main(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale may not have our characters
     try:
-        run(_checked(check, config_class, sys.argv[1:] if argv is None else argv))
+        interruption.raise_from_now_on()
+        with _warnings_in_one_line():
+            run(_checked(check, config_class, sys.argv[1:] if argv is None else argv))
     except (InputError, OSError) as error:
-        _print_error(f"error: {error}")
+        _print_error(f"error: {_reason(error)}")
         return 2
     except KeyboardInterrupt:
-        _print_error("interrupted; run the same command again to go on from what is kept")
-        return INTERRUPTED
+        _print_error(interruption.MESSAGE)
+        return interruption.STATUS
     return 0
 
 
 def leave(status: int) -> NoReturn:
     """Ends the process; once interrupted, at once, as JAX's threads still compute and may crash."""
-    if status == INTERRUPTED:
+    if status == interruption.STATUS:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -73,6 +73,29 @@ def _checked(check, config_class, argv):
     except ValueError as error:
         raise InputError(str(error)) from error
     return config
+
+
+def _reason(error):
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"  # less Python's number of the error
+    return error
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Shows warnings to users without the line of code, which those to developers have."""
+    usual = warnings.formatwarning
+
+    def formatted(message, category, *where, **kwargs):
+        if issubclass(category, UserWarning):
+            return f"warning: {message}\n"
+        return usual(message, category, *where, **kwargs)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _print_error(message):

@@ -102,7 +102,8 @@ def train_each(trainings: Mapping[str, Callable[..., zoo.Model]]) -> list[zoo.Mo
     models = []
     with progress_bars() as bars:
         for name, train in trainings.items():
-            task = bars.add_task(f"training {name}", total=100)
+            action = "loading" if ":" in name else "training"  # a user's own
+            task = bars.add_task(f"{action} {name}", total=100)
 
             def progress(fraction: float, task=task) -> None:
                 bars.update(task, completed=100 * fraction)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import platformdirs
 
+from jaxadv.storage.errors import described
+
 Kept = TypeVar("Kept")
 DIGEST = "digest"  # the name of the fingerprint of all else in a file
 DEFAULT_DIRECTORY = Path(platformdirs.user_cache_dir("jaxadv"))
@@ -91,7 +93,7 @@ def intact(path: Path, read: Callable[[Path], Kept]) -> Kept | None:
     except PermissionError:
         raise
     except Exception as error:  # damage makes readers raise any
-        set_aside(path, f"{type(error).__name__}: {error}")
+        set_aside(path, described(error))
         return None
 
 

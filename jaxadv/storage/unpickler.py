@@ -4,6 +4,8 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+from jaxadv.storage.errors import described
+
 # Not in pickles of named arrays: other ways to call, to copy, and to allocate.
 _REFUSED = (
     *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ, pickle.NEWOBJ),
@@ -11,6 +13,13 @@ _REFUSED = (
     *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 _PythonUnpickler: Any = pickle._Unpickler  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Instructions(dict):
+    """Of pickles, by byte."""
+
+    def __missing__(self, byte):
+        raise pickle.UnpicklingError(f"byte {byte} is no instruction of a pickle")
 
 
 class RestrictedUnpickler(_PythonUnpickler):
@@ -27,7 +36,7 @@ class RestrictedUnpickler(_PythonUnpickler):
       pickle.UnpicklingError: on `load`, where the pickle names anything else, or is broken.
     """
 
-    dispatch = dict(_PythonUnpickler.dispatch)  # noqa: RUF012, as the base class has it
+    dispatch = _Instructions(_PythonUnpickler.dispatch)
 
     def __init__(
         self, file: Any, admitted: Mapping[tuple[str, str], Any], *, encoding: str = "ASCII"
@@ -41,8 +50,10 @@ class RestrictedUnpickler(_PythonUnpickler):
             return super().load()
         except pickle.UnpicklingError:
             raise
+        except EOFError as error:
+            raise pickle.UnpicklingError("the pickle has no end") from error
         except Exception as error:  # a broken pickle raises any
-            raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
+            raise pickle.UnpicklingError(f"the pickle is broken, {described(error)}") from error
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name, if it is admitted."""

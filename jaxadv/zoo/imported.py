@@ -13,6 +13,7 @@ import jaxadv
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
+from jaxadv.storage.errors import described
 
 
 class LogitsOnly(NamedTuple):
@@ -38,7 +39,7 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
         module = importlib.import_module(module_name)
         pair = getattr(module, function_name)()
     except (Exception, SystemExit) as error:  # the user's code may raise any
-        reason = f"{type(error).__name__}: {error}{_place(error)}{_hint(name)}"
+        reason = f"{described(error)}{_place(error)}{_hint(name)}"
         raise ValueError(f"cannot import model {name!r}: {reason}") from error
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")

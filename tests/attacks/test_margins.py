@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linear_problems import linear, linear_problem
+from linear_problems import SOLVERS, linear, linear_problem, smallest_distortion
 
-from jaxadv import AttackOptions, Status, minimal_adversarial
+from jaxadv import AttackOptions, Status, minimal_adversarial, untargeted
 from jaxadv.attacks import lbfgsb
 from jaxadv.attacks.margins import ROUNDING, lead_and_magnitude, least_lead
 
@@ -38,12 +38,48 @@ def test_masks_and_offsets_change_nothing():
     np.testing.assert_allclose(found.distortion, expected.distortion, rtol=0.05)
 
 
-def test_a_masked_target_is_not_reached():
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_smallest_distortion_with_a_large_margin(solver):
+    """In closed form: that of a target whose bias is less, by the lead asked for."""
+    (weights, bias), x, target = linear_problem(12)
+    options = AttackOptions(margin=0.5, solver=solver, smoothing_steps=0)
+    result = minimal_adversarial(linear, (weights, bias), x, target, options)
+    images = np.arange(len(x))
+    gap, lead = (
+        logits[images, 1 - to] - logits[images, to]
+        for logits, to in (
+            (linear((weights, bias), x), target),
+            (linear((weights, bias), result.x_adv), 1 - target),
+        )
+    )
+    assert result.success.all() and (lead >= 0.5 * gap * (1 - 1e-5)).all()
+    expected = [
+        smallest_distortion((weights, bias - 0.5 * g * np.eye(2)[to]), image, to)
+        for g, image, to in zip(gap, x, target, strict=True)
+    ]
+    np.testing.assert_allclose(result.distortion, expected, rtol=2e-3)
+
+
+LOWEST = np.finfo(np.float32).min
+
+
+@pytest.mark.parametrize("masked", [-1e9, -1e19, -1e20, -1e38, LOWEST, -np.inf])
+def test_a_masked_target_is_not_reached(masked):
     params, x, _ = linear_problem(3)
-    problem = params, np.float32(0), np.float32(-np.inf)
+    problem = params, np.float32(0), np.float32(masked)
     result = minimal_adversarial(with_a_third_class, problem, x, np.full(3, 2))
     assert not result.success.any()
-    assert (result.status == Status.NOT_FINITE).all()
+    expected = Status.NOT_FOUND if np.isfinite(masked) else Status.NOT_FINITE
+    assert (result.status == expected).all()
+
+
+@pytest.mark.parametrize("masked", [-1e9, LOWEST, -np.inf])
+def test_untargeted_attacks_leave_masked_classes_aside(masked):
+    params, x, target = linear_problem(12)
+    problem = params, np.float32(0), np.float32(masked)
+    result = untargeted(with_a_third_class, problem, x, 1 - target, classes=1)
+    np.testing.assert_array_equal(result.target, target)
+    assert result.success.all()
 
 
 def test_lead_in_numpy():
@@ -103,5 +139,7 @@ def test_lbfgsb_ignores_masks_and_offsets_and_counts_the_gradients_computed():
     expected = attack()
     for masked in (-1e6, -1e9, -np.inf):
         np.testing.assert_array_equal(attack(masked=masked), expected)
+    lowest = solve((params, np.float32(0), LOWEST), x[0], 2, np.float32(0))
+    assert lowest.finite and not lowest.success
     moved = attack(offset=1e4) - x[0]
     np.testing.assert_allclose(np.linalg.norm(moved), np.linalg.norm(expected - x[0]), rtol=0.05)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -146,6 +147,13 @@ def test_other_code_is_not_served_from_the_cache(tmp_path, attacked, monkeypatch
     assert attacked == [8, 8, 4, 8, 8, 4]
 
 
+def test_examples_of_another_precision_are_made_anew(tmp_path, attacked):
+    attack(tmp_path)
+    with jax.enable_x64(True):
+        attack(tmp_path)
+    assert attacked == [8, 8, 4] * 2
+
+
 def test_examples_of_a_model_that_has_changed_are_made_anew(tmp_path, attacked):
     """What a function depends on, besides its arguments, no key can tell."""
     bias = np.float32([0, 0, 0])
@@ -172,7 +180,10 @@ def test_examples_next_to_a_tie_are_used_again(lead, belongs):
 
 
 def test_the_key_covers_all_code_that_attacks_run_on():
-    """Each module that attacking a network of the zoo loads, but for the data sets."""
+    """Each module that attacking a network of the zoo loads, but for the data sets.
+
+    And but for what the package loads about Ctrl-C.
+    """
     program = "import jaxadv.attacks.stored, jaxadv.attacks.lbfgsb, jaxadv.networks, sys;"
     program += "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('jaxadv.')))"
     command = [sys.executable, "-c", program]
@@ -180,7 +191,9 @@ def test_the_key_covers_all_code_that_attacks_run_on():
     outside = [
         path for path in loaded if not any(Path(path).is_relative_to(f) for f in stored.CODE)
     ]
-    assert {Path(path).parent.name for path in outside} <= {"datasets", "spectral"}
+    assert {Path(path).parent.name for path in outside} <= {"datasets", "runs", "spectral"}
+    runs = {Path(path).name for path in outside if Path(path).parent.name == "runs"}
+    assert runs <= {"__init__.py", "interruption.py"}
 
 
 def test_progress_counts_all_images(tmp_path, attacked):

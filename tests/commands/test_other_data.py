@@ -74,10 +74,12 @@ def other_data():
 
 
 @pytest.mark.parametrize("module", COMMANDS, ids=lambda module: module.__name__)
-def test_runs(module, tmp_path):
+def test_runs(module, tmp_path, capsys):
     name = module.__name__.removeprefix("jaxadv.")
     directories = ["--out", str(tmp_path / "out"), "--cache-dir", str(tmp_path / "cache")]
     assert module.main([*COMMANDS[module], *directories]) == 0
+    output = capsys.readouterr().out
+    assert "loading mine:network " in output and "training mine:" not in output
     figures = json.loads((tmp_path / "out" / f"{name}.json").read_text(encoding="utf-8"))
     for model in figures.get("models", []):
         if "test_error" in model:

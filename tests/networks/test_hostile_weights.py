@@ -99,6 +99,21 @@ def test_messages_are_short(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "the pickle has no end"),
+        (b"N", "the pickle has no end"),
+        (b"\xda\0\0", "byte 218 is no instruction of a pickle"),
+        (b"0.", "the pickle is broken, IndexError: pop from empty list"),
+    ],
+)
+def test_messages_about_garbage(tmp_path, content, message):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"x\.pth is not a file of torch tensors: {message}$"):
+        weights.read(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
     "content", [b"Nr\0\0\0\x02.", b"I" + 5000 * b"9" + b"\n.", b"\x80\x63.", b"\x80\2Q."]
 )
 def test_short_hostile_pickles(tmp_path, bounded, content):

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -49,7 +51,7 @@ def no_work(monkeypatch):
         ("--images -3", "images must be from 1 to 60000, got -3"),
         ("--images 60001", "images must be from 1 to 60000, got 60001"),
         ("--noise 0.1 -0.1", "noise must not be negative"),
-        ("--config none.toml", "none.toml"),
+        ("--config none.toml", "error: none.toml: No such file or directory"),
         ("--config settings.toml", "did you mean 'images'?"),
         ("--out settings.toml/below", "cannot write into settings.toml/below: Not a directory"),
         ("--out settings.toml", "cannot write into settings.toml: "),
@@ -66,22 +68,28 @@ def test_bad_settings_end_before_any_work(tmp_path, monkeypatch, capsys, no_work
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize(
     "options, message",
     [
-        ("--dataset imagenet", "imagenet"),
-        ("--images many", "many"),
-        ("--imags 3", "--images"),
+        ("--dataset imagenet", "choice 'imagenet' for argument '--dataset'. Expected one of ("),
+        ("--images many", "--images: invalid literal for int() with base 10: 'many'"),
+        ("--images", "Missing value for argument '--images'"),
+        ("--imags 3", "Unrecognized options: --imags, 3; did you mean --images?"),
+        ("--xyz 3", "Unrecognized options: --xyz, 3; --help lists all options"),
         ("--attack.penalty l3", "l3"),
         ("--attack.c-steps 0", "c_steps must be at least 1, got 0"),
+        ("--attack.margin -1", "margin must be in [0, 1), got -1.0"),
         ("--retrain yes", "yes"),
         ("unexpected", "unexpected"),
     ],
 )
-def test_bad_options(capsys, no_work, options, message):
-    with pytest.raises(SystemExit, match="2"):
-        transfer_table.main(options.split())
-    assert message in capsys.readouterr().err
+def test_bad_options_end_in_one_line(capsys, monkeypatch, no_work, options, message, terminal):
+    monkeypatch.setenv("FORCE_COLOR" if terminal else "NO_COLOR", "1")
+    assert transfer_table.main(options.split()) == 2
+    error = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().err)
+    assert error.startswith("error: ") and message in error
+    assert error.count("\n") == 1 and error.endswith(f"{error.strip()}\n") and "─" not in error
 
 
 def test_help_lists_every_option(capsys, no_work):
@@ -121,6 +129,17 @@ BAD_INPUT = [InputError("a [b] message"), FileNotFoundError("a [b] message")]
 def test_main_turns_bad_input_into_a_message(capsys, no_compilations, check, run):
     assert command.main(check, run, Config, []) == 2
     assert capsys.readouterr().err == "error: a [b] message\n"
+
+
+def test_main_shows_warnings_in_one_line(no_compilations):
+    def shown():
+        where = "code.py", 3, "1 + 2"
+        return [warnings.formatwarning("text", kind, *where) for kind in (UserWarning, Warning)]
+
+    found, usual = [], shown()
+    assert command.main(nothing, lambda config: found.extend(shown()), Config, []) == 0
+    assert found == ["warning: text\n", usual[1]]
+    assert shown() == usual
 
 
 def test_main_checks_and_passes_the_settings_on(no_compilations):
@@ -163,6 +182,21 @@ def test_an_interruption_ends_in_one_line(tmp_path):
     found = run_python("-c", INTERRUPTED, "--cache-dir", str(tmp_path), timeout=120)
     assert (found.returncode, found.stdout) == (130, "")
     assert found.stderr == "interrupted; run the same command again to go on from what is kept\n"
+
+
+@pytest.mark.parametrize("module", ["jax", "tyro"])
+def test_an_interruption_during_imports_ends_in_one_line(tmp_path, module):
+    """Of the package, and of the command."""
+    (tmp_path / f"{module}.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    found = run_python("-m", "jaxadv.transfer_table", cwd=tmp_path, timeout=120)
+    assert (found.returncode, found.stdout) == (130, "")
+    assert found.stderr == "interrupted; run the same command again to go on from what is kept\n"
+
+
+def test_interruptions_of_other_programs_are_theirs(tmp_path):
+    (tmp_path / "other.py").write_text("import jaxadv, signal; signal.raise_signal(signal.SIGINT)")
+    found = run_python("-m", "other", cwd=tmp_path, timeout=120)
+    assert found.returncode != 130 and found.stderr.endswith("\nKeyboardInterrupt\n")
 
 
 POSIX = """if True:

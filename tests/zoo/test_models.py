@@ -234,7 +234,7 @@ def test_errors_of_own_code_tell_where(own_models, name, message):
     "code, message",
     [
         ("def broken(:", r"SyntaxError: .* \(own_models\.py, line 1\)$"),
-        ("x = 1\nimport sys\nsys.exit()", r"SystemExit: .*own_models\.py, line 3\)$"),
+        ("x = 1\nimport sys\nsys.exit()", r"SystemExit \(.*own_models\.py, line 3\)$"),
     ],
 )
 def test_errors_of_own_modules_tell_where(own_models, code, message):

@@ -26,7 +26,7 @@ from jaxadv.attacks.lockstep.state import (
     penalty_and_weight,
     select,
 )
-from jaxadv.attacks.margins import lead_and_magnitude, target_and_others
+from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
@@ -74,7 +74,8 @@ def solve(
 
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     """One gradient of every lane, and what the lanes make of it."""
-    seen, found = evaluate(vectors.trial, lane.target, lane.temperature, lane.stage)
+    lead = lead_in_loss(options.margin, lane.start.gap)
+    seen, found = evaluate(vectors.trial, lane.target, lead, lane.temperature, lane.stage)
     s, y = vectors.trial - vectors.point, found - vectors.gradient
     products = _products(vectors, found, s, y)
     lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)
@@ -85,12 +86,13 @@ def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     return lane, vectors, pairs
 
 
-def _evaluate(logits_fn, params, shape, points, target, temperature, stage):
+def _evaluate(logits_fn, params, shape, points, target, lead, temperature, stage):
     """What is found at (L, n) points: the loss in a descent, else the gap; and its gradients."""
 
     def total_loss(points):
         logits = logits_fn(params, points.reshape(-1, *shape)).astype(points.dtype)
         margin, magnitude = lead_and_magnitude(logits, target)
+        logits = logits - lead[:, None] * jax.nn.one_hot(target, logits.shape[1], dtype=lead.dtype)
         at_target, others = target_and_others(logits, target)
         rivals = jnp.where(descends(stage)[:, None], logits, others) - at_target[:, None]
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
@@ -224,10 +226,11 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
         old, now = jax.tree.map(lambda array: array[rows], (lane, vectors))
         success = jnp.isfinite(old.best.r_r)
         last = jnp.where(jnp.isfinite(now.point), now.point, now.x)
+        finite = jnp.isfinite(old.point.seen.loss) & jnp.isfinite(now.gradient).all(axis=1)
         results = Found(
             image=jnp.where(success[:, None], now.best, last),
             success=success,
-            finite=jnp.isfinite(old.point.seen.loss) & jnp.isfinite(now.gradient).all(axis=1),
+            finite=finite | beyond_reach(old.start.gap),
             c=jnp.where(success, old.best.c, old.bracket.c),
             evaluations=old.evaluations,
             lane_ticks=found.lane_ticks,

@@ -20,6 +20,7 @@ from jaxadv.attacks.lockstep.state import (
     select,
     succeeds,
 )
+from jaxadv.attacks.margins import lead_in_loss
 from jaxadv.attacks.options import AttackOptions
 
 
@@ -53,7 +54,7 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     after_fine = polish
     if options.tol < tuning.COARSE:
         sharpest = tuning.TIE * lane.start.temperature
-        tie = (lane.temperature > sharpest) & (_dominance(lane) < tuning.DOMINANT)
+        tie = (lane.temperature > sharpest) & (_dominance(options, lane) < tuning.DOMINANT)
         finest = finely(lane, bracket.c)._replace(temperature=sharpest)
         after_fine = select(tie, finest, polish)
     near = found_any | on_boundary
@@ -63,10 +64,11 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     return select(over, ended, another), over & ~near & descents_fail
 
 
-def _dominance(lane):
+def _dominance(options, lane):
     """Of the other classes' exp(logits/T), the share of the largest."""
     seen = lane.point.seen
-    largest = jnp.exp(-seen.margin / lane.temperature)
+    margin = seen.margin - lead_in_loss(options.margin, lane.start.gap)
+    largest = jnp.exp(-margin / lane.temperature)
     return largest / jnp.expm1(seen.loss / lane.temperature)
 
 
@@ -117,7 +119,9 @@ def on_ray(
 
     `growth` is that of the margin along r, per fraction of r.
     """
-    missing = 2 * lead_asked(options, lane, seen) - seen.margin
+    margins = options.margin, min(options.margin, tuning.BEYOND)
+    lead, beyond = (lead_asked(margin, lane, seen) for margin in margins)
+    missing = lead + beyond - seen.margin
     change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)
     longest = tuning.LONGEST_ON_RAY
     return lane._replace(step=lane.step + jnp.clip(change, -longest, longest))

@@ -38,7 +38,7 @@ from jaxadv.attacks.lockstep.state import (
     select,
     succeeds,
 )
-from jaxadv.attacks.margins import rounding
+from jaxadv.attacks.margins import lead_in_loss, rounding
 from jaxadv.attacks.options import AttackOptions
 
 SUCCESSORS = {
@@ -85,12 +85,13 @@ def _started(options, lane, seen, products, stay):
     """Sets c and the temperature from the gap g between the logits at x, and its gradient's norm G.
 
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
-    the gradient G/2: stationary for c = G²/(4g) with ‖r‖².
+    the gradient G/2: stationary for c = G²/(4g) with ‖r‖². What the margin asks for adds to g.
     """
     least = jnp.maximum(tuning.LEAST_GAP * rounding(seen.magnitude), lane.start.hidden)
     gap = jnp.maximum(-seen.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
-    r_r = gap**2 / products.g_g
-    c = products.g_g / (4 * gap)
+    lead = gap + lead_in_loss(options.margin, gap)
+    r_r = lead**2 / products.g_g
+    c = products.g_g / (4 * lead)
     if options.penalty == "l2":  # the same minimisers, for c times 2 √(‖r‖² + δ²)
         c = c * 2 * jnp.sqrt(2 * r_r)
     usable = jnp.isfinite(c) & (c > 0)

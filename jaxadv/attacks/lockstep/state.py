@@ -29,10 +29,10 @@ class Stage(enum.IntEnum):
 class Evaluation(NamedTuple):
     """What the logits of an image show, at the temperature T and for the target."""
 
-    loss: jax.Array  # T·CE(logits/T) in a descent, else the gap to the other classes
+    loss: jax.Array  # T·CE(logits/T) in a descent, else the gap: both tie at `lead_in_loss`
     margin: jax.Array  # logit of the target less the largest other
     magnitude: jax.Array  # |logit| of the target or of the largest other, whichever is larger
-    others: jax.Array  # probability of the other classes, softmax(logits/T): ½ on a boundary of two
+    others: jax.Array  # probability of the other classes by that loss: ½ on a boundary of two
 
 
 class Products(NamedTuple):
@@ -197,12 +197,12 @@ def descends(stage: Int[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
 
 def succeeds(options: AttackOptions, lane: Lane, seen: Evaluation) -> Bool[jax.Array, ""]:
     """Whether the target's logit leads by the margin asked for."""
-    return seen.margin >= lead_asked(options, lane, seen)
+    return seen.margin >= lead_asked(options.margin, lane, seen)
 
 
-def lead_asked(options: AttackOptions, lane: Lane, seen: Evaluation) -> Float[jax.Array, ""]:
-    """By how much the target's logit must lead."""
-    return least_lead(options.margin, lane.start.gap, seen.magnitude, lane.start.hidden)
+def lead_asked(margin: float, lane: Lane, seen: Evaluation) -> Float[jax.Array, ""]:
+    """By how much the target's logit must lead, by a margin."""
+    return least_lead(margin, lane.start.gap, seen.magnitude, lane.start.hidden)
 
 
 def penalty_and_weight(

@@ -22,6 +22,7 @@ PATIENCE = 3  # times as many values of c while there is no success at all
 
 # Polishing
 POLISHING = 2  # Newton steps on the ray to the boundary
+BEYOND = 1e-5  # of the gap, by how much a step is to lead beyond the margin, unless that is smaller
 LONGEST_ON_RAY = 0.1  # of r, how far such a step goes at most
 LEAST_SHARE = 1e-6  # of the gap's gradient, taken for smaller ones
 LEAST_GROWTH = 1e-12  # of the margin along r, taken for smaller ones
