@@ -17,8 +17,9 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 CHECKED = (  # all, but for the solver that derives from jaxopt's
-    *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs", "solvers.pairs"),
-    *("spectral", "storage", "training", "zoo"),
+    *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs"),
+    *("solvers.bounded", "solvers.boxes", "solvers.compact", "solvers.line_search"),
+    *("solvers.pairs", "spectral", "storage", "training", "zoo"),
 )
 install_import_hook(
     [f"jaxadv.{folder}" for folder in CHECKED],

@@ -7,7 +7,7 @@ whose search takes longer. Directions are those of a quadratic model over the bo
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from jaxadv.solvers import compact, line_search
 from jaxadv.solvers.boxes import flat_box
 from jaxadv.solvers.line_search import select
+
+ROUNDING = 10  # in an objective, in units of its machine epsilon, so far as a status is concerned
 
 
 class BoundedStatus(enum.IntEnum):
@@ -102,7 +104,7 @@ class BoundedLBFGS:
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
 
-    def init(self, x: Any, bounds: tuple[Any, Any] = (None, None)) -> BoundedState:
+    def init(self, x: Any, bounds: Sequence[Any] = (None, None)) -> BoundedState:
         """The state at x, before any evaluation; the first `update` projects x onto the box."""
         lower, upper = flat_box(x, bounds)
         zeros, infinity, none = jnp.zeros_like(lower), jnp.array(jnp.inf, lower.dtype), jnp.array(0)
@@ -122,7 +124,7 @@ class BoundedLBFGS:
         )
 
     def update(
-        self, x: Any, state: BoundedState, bounds: tuple[Any, Any] = (None, None), *args: Any
+        self, x: Any, state: BoundedState, bounds: Sequence[Any] = (None, None), *args: Any
     ) -> tuple[Any, BoundedState]:
         """The next x and state, after one evaluation; the same where the status is not RUNNING."""
         box = flat_box(x, bounds)
@@ -131,7 +133,7 @@ class BoundedLBFGS:
         flat, state = select(running, self._step(unravel, box, args, flat, state), (flat, state))
         return unravel(flat), state
 
-    def run(self, x: Any, bounds: tuple[Any, Any] = (None, None), *args: Any) -> BoundedResult:
+    def run(self, x: Any, bounds: Sequence[Any] = (None, None), *args: Any) -> BoundedResult:
         """Minimises from x."""
         state, box = self.init(x, bounds), flat_box(x, bounds)
         flat, unravel = ravel_pytree(x)
@@ -163,11 +165,12 @@ class BoundedLBFGS:
             slope=jnp.sum(jnp.where(moves, gradient * direction, 0.0)),
             predicted=state.gradient @ s,
         )
+        accepted, failed = accepted | (first & finite), failed & ~first
         restarts = failed & (state.model.pairs > 0)
         model = select(accepted & ~first, _learnt(state, s, gradient), state.model)
         model = select(restarts, compact.without_pairs(model, model.theta), model)
-        found, known = (value, gradient), (state.value, state.gradient)
-        value, gradient = select(accepted | first, found, known)
+        found, known = (trial, value, gradient), (x, state.value, state.gradient)
+        x, value, gradient = select(accepted | first, found, known)
         after = state._replace(
             value=value,
             gradient=gradient,
@@ -176,12 +179,10 @@ class BoundedLBFGS:
             iterations=state.iterations + (accepted & ~first),
             evaluations=state.evaluations + 1,
         )
-        x = jnp.where(accepted, trial, x)
         after = _aimed(box, x, after, first, accepted | restarts)
-        at_rounding = (accepted & (s == 0).all()) | (
-            failed & line_search.below_rounding(state.search)
-        )
-        return x, self._ended(state, after, finite, failed & ~restarts, at_rounding & ~restarts)
+        unmoved = (state.search.step == 1) & (s == 0).all()
+        level = line_search.descent(state.search) <= ROUNDING * jnp.finfo(x.dtype).eps
+        return x, self._ended(state, after, finite, failed & ~restarts, unmoved | level)
 
     def _evaluated(self, unravel, args, x):
         evaluate = self.fun if self.value_and_grad else jax.value_and_grad(self.fun)
@@ -196,12 +197,12 @@ class BoundedLBFGS:
             tolerance = jnp.finfo(after.value.dtype).eps
         reduced = first | (after.value < before.best - tolerance * jnp.abs(before.best))
         stalled = jnp.where(reduced, 0, before.stalled + stepped)
-        reduction_over = (stalled >= self.patience) | (at_rounding & ~first)
+        over = (stalled >= self.patience) | (failed & at_rounding)
         status = after.status
         for condition, end in (  # of several, the last counts
             (after.evaluations >= self.max_evaluations, BoundedStatus.MAX_EVALUATIONS),
             (failed, BoundedStatus.LINE_SEARCH_FAILED),
-            (reduction_over, BoundedStatus.CONVERGED_REDUCTION),
+            (over, BoundedStatus.CONVERGED_REDUCTION),
             (after.gradient_norm <= self.gradient_tolerance, BoundedStatus.CONVERGED_GRADIENT),
             (first & ~finite, BoundedStatus.NOT_FINITE),
         ):
@@ -211,7 +212,7 @@ class BoundedLBFGS:
 
 
 def minimize_bounded(
-    fun: Callable, x0: Any, bounds: tuple[Any, Any] = (None, None), *args: Any, **options: Any
+    fun: Callable, x0: Any, bounds: Sequence[Any] = (None, None), *args: Any, **options: Any
 ) -> BoundedResult:
     """Minimises a smooth function over a box by L-BFGS.
 

@@ -1,5 +1,6 @@
 """Bounds on the entries of a pytree, as flat vectors."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Float
 
 
 def flat_box(
-    x: Any, bounds: tuple[Any, Any]
+    x: Any, bounds: Sequence[Any]
 ) -> tuple[Float[jax.Array, " n"], Float[jax.Array, " n"]]:
     """The lower and upper bounds of all entries of x, in the order of `ravel_pytree`.
 

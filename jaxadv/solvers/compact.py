@@ -85,13 +85,14 @@ def _correction(model, cauchy, free):
     With c = −g/θ in F, and d fixed to c elsewhere, c + F W K⁻¹ Wᵀ c minimises the model: it solves
     B_FF d_F = −g_F − B_FA c_A, by the formula of Sherman, Morrison & Woodbury.
     """
-    root = jnp.sqrt(model.theta)
-    s, y = root * model.s, model.y / root
+    s, y, theta, root = model.s, model.y, model.theta, jnp.sqrt(model.theta)
     y_free, s_held = jnp.where(free, y, 0.0), jnp.where(free, 0.0, s)
     identity = jnp.eye(len(s), dtype=s.dtype)
     empty = jnp.arange(len(s)) >= model.pairs
+    high = -identity - y_free @ y.T / theta
     corner = model.lower - s @ y_free.T
-    low = s_held @ s.T + identity * empty
-    k = jnp.block([[-identity - y_free @ y.T, corner.T], [corner, low]])
-    a, b = jnp.split(jnp.linalg.solve(k, jnp.concatenate([y @ cauchy, s @ cauchy])), 2)
-    return a @ y + b @ s
+    low = s_held @ s.T * theta + identity * empty
+    k = jnp.block([[high, corner.T], [corner, low]])
+    along = jnp.concatenate([y @ cauchy / root, s @ cauchy * root])
+    a, b = jnp.split(jnp.linalg.solve(k, along), 2)
+    return (a / root) @ y + (b * root) @ s

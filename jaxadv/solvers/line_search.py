@@ -55,7 +55,7 @@ def decided(
       search: with that step.
       value: of the objective; ∞ where it, or its gradient, is not finite.
       slope: along what of the direction still moves there.
-      predicted: the objective's change to first order.
+      predicted: the objective's change to first order; 0 where the step was too short to move.
 
     Returns:
       The search with the next step to try; whether this one is accepted; whether none will be.
@@ -65,23 +65,22 @@ def decided(
     decreased = value <= start.value + ARMIJO * predicted
     level = value <= start.value + ROUNDING * eps * jnp.abs(start.value)
     flat = slope <= (2 * APPROXIMATE - 1) * start.slope
-    sufficient = (value < jnp.inf) & (decreased | (level & flat))
+    sufficient = (value < jnp.inf) & (predicted < 0) & (decreased | (level & flat))
     too_short = sufficient & (slope < WOLFE * start.slope) & (here.step > low.step)
     low, high = select(too_short, here, low), select(sufficient, search.high, here)
     step = jnp.where(jnp.isinf(high.step), _beyond(search.low, here), _between(low, high))
     trials = search.trials + 1
     exhausted = (trials >= TRIALS) | (high.step * (1 - 4 * eps) <= low.step)
-    exhausted |= below_rounding(search)
+    exhausted |= (predicted >= 0) | (here.step * descent(search) <= eps)
     accepted = sufficient & ~too_short
     failed = ~accepted & exhausted & (low.step == 0)
     step = jnp.where(exhausted, low.step, step)  # which will do
     return Search(start, low, high, step, trials), accepted, failed
 
 
-def below_rounding(search: Search) -> Bool[jax.Array, ""]:
-    """Whether the step changes the objective, to first order, by less than its rounding."""
-    eps = jnp.finfo(search.step.dtype).eps
-    return -search.step * search.start.slope <= eps * jnp.abs(search.start.value)
+def descent(search: Search) -> Float[jax.Array, ""]:
+    """What the objective loses over the whole direction, to first order and relative to itself."""
+    return -search.start.slope / jnp.abs(search.start.value)
 
 
 def select(condition: Bool[jax.Array, ""], new: Any, old: Any) -> Any:
