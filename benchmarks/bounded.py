@@ -2,8 +2,8 @@
 
     python benchmarks/bounded.py --cores 0
 
-The claim: vmapped over 1,024 problems of 784 variables it solves more than 50 times as many per
-second as jaxopt's own `LBFGSB`, and no fewer of them. SciPy's solves a few, one after the other.
+The claim: vmapped over 1,024 problems of 784 variables it solves more of them than jaxopt's own
+`LBFGSB`, and many times as many per second. SciPy's solves a few, one after the other.
 A problem is solved where the objective, in float64, is within 1e-4 of the least that any of the
 methods finds, relative to it.
 """
@@ -30,7 +30,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
     import jaxopt
 
-HEADER = ("method", "problems", "solved", "problems/s", "relative", "evaluations", "compile s")
+HEADER = ("method", "problems", "solved", "solved/s", "relative", "evaluations", "compile s")
 WIDTH = 100  # of the tables, in characters, where the terminal has fewer
 SIZE, CLASSES = 784, 10
 LEGEND = """\
@@ -56,8 +56,10 @@ class Config(common.Common):
     """Problems side by side."""
     scipy_problems: int = 16
     """The first so many, for SciPy."""
-    tolerance: float = 1e-4
+    tolerance: float = 1e-5
     """Of the projected gradient, for all methods."""
+    history_size: int = 5
+    """Pairs that L-BFGS keeps, for all methods."""
     jaxopt_iterations: int = 200
     """Iterations of jaxopt's, at most."""
 
@@ -67,8 +69,8 @@ def check(config: Config) -> None:
     if not 1 <= config.scipy_problems <= config.problems:
         got = f"got {config.scipy_problems} of {config.problems}"
         raise ValueError(f"scipy_problems must be from 1 to problems, {got}")
-    if not (config.tolerance > 0 and config.jaxopt_iterations >= 1):
-        raise ValueError("tolerance must be above 0, and jaxopt_iterations at least 1")
+    if not (config.tolerance > 0 and min(config.history_size, config.jaxopt_iterations) >= 1):
+        raise ValueError("tolerance must be above 0, history_size and iterations at least 1")
     common.check(config)
 
 
@@ -119,7 +121,7 @@ def by_jaxadv(problems: Problems, config: Config) -> dict[str, Any]:
     """All problems by ours, in a vmapped call."""
 
     def solve(start, *args):
-        options = {"gradient_tolerance": config.tolerance}
+        options = {"gradient_tolerance": config.tolerance, "history_size": config.history_size}
         result = minimize_bounded(problems.fun, start, problems.bounds, *args, **options)
         return result.x, result.evaluations
 
@@ -128,8 +130,12 @@ def by_jaxadv(problems: Problems, config: Config) -> dict[str, Any]:
 
 def by_jaxopt(problems: Problems, config: Config) -> dict[str, Any]:
     """All problems by jaxopt's own, in a vmapped call."""
-    options = {"maxiter": config.jaxopt_iterations, "tol": config.tolerance}
-    solver = jaxopt.LBFGSB(problems.fun, **options)
+    solver = jaxopt.LBFGSB(
+        problems.fun,
+        maxiter=config.jaxopt_iterations,
+        tol=config.tolerance,
+        history_size=config.history_size,
+    )
     box = tuple(jnp.full(SIZE, bound, jnp.float32) for bound in problems.bounds)
 
     def solve(start, *args):
@@ -169,7 +175,7 @@ def by_scipy(problems: Problems, config: Config) -> dict[str, Any]:
             method="L-BFGS-B",
             jac=True,
             bounds=[problems.bounds] * SIZE,
-            options={"gtol": config.tolerance, "ftol": 0.0},
+            options={"gtol": config.tolerance, "ftol": 0.0, "maxcor": config.history_size},
         )
         found.append(result.x)
         evaluations += result.nfev / config.scipy_problems
@@ -198,7 +204,8 @@ def judged(problems: Problems, found: dict[str, dict[str, Any]]) -> dict[str, di
         rows[method] = {
             "problems": len(of_method),
             "solved": float(np.mean(close & inside)),
-            "problems_per_second": len(of_method) / found[method]["seconds"],
+            "solved_per_second": float(np.sum(close & inside)) / found[method]["seconds"],
+            "seconds": found[method]["seconds"],
             "evaluations": found[method]["evaluations"],
             "compile_seconds": found[method]["compile_seconds"],
         }
@@ -207,12 +214,12 @@ def judged(problems: Problems, found: dict[str, dict[str, Any]]) -> dict[str, di
 
 def as_table(name: str, rows: dict[str, dict[str, float]]) -> Table:
     """One row per method; rates also relative to jaxopt's."""
-    peer = rows["jaxopt LBFGSB"]["problems_per_second"]
+    peer = rows["jaxopt LBFGSB"]["solved_per_second"]
     lines = [
         (
             *(method, f"{row['problems']}", f"{100 * row['solved']:.0f} %"),
-            f"{row['problems_per_second']:.3g}",
-            f"{row['problems_per_second'] / peer:.3g}",
+            f"{row['solved_per_second']:.3g}",
+            f"{row['solved_per_second'] / peer:.3g}" if peer else "–",
             f"{row['evaluations']:.0f}",
             f"{row['compile_seconds']:.1f}",
         )

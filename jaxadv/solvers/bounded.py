@@ -168,7 +168,7 @@ class BoundedLBFGS:
         accepted, failed = accepted | (first & finite), failed & ~first
         restarts = failed & (state.model.pairs > 0)
         model = select(accepted & ~first, _learnt(state, s, gradient), state.model)
-        model = select(restarts, compact.without_pairs(model, model.theta), model)
+        model = select(restarts, compact.without_pairs(model), model)
         found, known = (trial, value, gradient), (x, state.value, state.gradient)
         x, value, gradient = select(accepted | first, found, known)
         after = state._replace(

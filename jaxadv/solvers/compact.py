@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 class Model(NamedTuple):
     """The last m pairs in a ring, and the curvature θ where they say nothing."""
 
-    s: Float[jax.Array, "m n"]  # moves; 0 in slots without a pair
+    s: Float[jax.Array, "m n"]  # moves; of no account in slots without a pair
     y: Float[jax.Array, "m n"]  # changes of the gradient
     lower: Float[jax.Array, "m m"]  # L: s_iᵀ y_j where pair i is newer than j, else 0
     pairs: Int[jax.Array, ""]  # written so far: the next goes to this slot, mod m
@@ -33,10 +33,9 @@ def no_pairs(memory: int, size: int, dtype: DTypeLike) -> Model:
     return Model(vectors, vectors, lower, jnp.array(0), jnp.ones((), dtype))
 
 
-def without_pairs(model: Model, theta: Float[jax.Array, ""]) -> Model:
+def without_pairs(model: Model) -> Model:
     """B = θ I."""
-    memory, size = model.s.shape
-    return no_pairs(memory, size, model.s.dtype)._replace(theta=theta)
+    return model._replace(lower=jnp.zeros_like(model.lower), pairs=jnp.zeros_like(model.pairs))
 
 
 def pushed(model: Model, s: Float[jax.Array, " n"], y: Float[jax.Array, " n"]) -> Model:
@@ -87,12 +86,12 @@ def _correction(model, cauchy, free):
     """
     s, y, theta, root = model.s, model.y, model.theta, jnp.sqrt(model.theta)
     y_free, s_held = jnp.where(free, y, 0.0), jnp.where(free, 0.0, s)
-    identity = jnp.eye(len(s), dtype=s.dtype)
-    empty = jnp.arange(len(s)) >= model.pairs
-    high = -identity - y_free @ y.T / theta
-    corner = model.lower - s @ y_free.T
-    low = s_held @ s.T * theta + identity * empty
+    there = jnp.arange(len(s)) < model.pairs
+    both, identity = there[:, None] & there, jnp.eye(len(s), dtype=s.dtype)
+    high = -identity - jnp.where(both, y_free @ y.T, 0.0) / theta
+    corner = jnp.where(both, model.lower - s @ y_free.T, 0.0)
+    low = jnp.where(both, s_held @ s.T * theta, jnp.where(there, 0.0, identity))
     k = jnp.block([[high, corner.T], [corner, low]])
-    along = jnp.concatenate([y @ cauchy / root, s @ cauchy * root])
-    a, b = jnp.split(jnp.linalg.solve(k, along), 2)
+    along = jnp.where(there, jnp.stack([y @ cauchy / root, s @ cauchy * root]), 0.0)
+    a, b = jnp.split(jnp.linalg.solve(k, along.ravel()), 2)
     return (a / root) @ y + (b * root) @ s

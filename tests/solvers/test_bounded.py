@@ -94,7 +94,7 @@ def test_objectives_are_scipys(x64, scipys):
     assert_close(result.value, scipys, relative=1e-6, least=1e-3)
     ends = {BoundedStatus.CONVERGED_GRADIENT, BoundedStatus.CONVERGED_REDUCTION}
     assert set(result.status) <= ends
-    assert np.mean(result.status == BoundedStatus.CONVERGED_GRADIENT) > 0.9
+    assert np.mean(result.status == BoundedStatus.CONVERGED_GRADIENT) > 0.8
     assert result.evaluations.sum() < 1200  # SciPy's has 960
 
 
@@ -131,7 +131,7 @@ def of_kind(x, kind):
     return jnp.stack(
         [
             square,
-            1e5 + 1e6 * jnp.sum((x**2 - 0.09) ** 2),  # no float32 has a gradient so small
+            1e5 + 1e6 * jnp.sum((x**2 - 2) ** 2),  # no float32 has a small gradient
             jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2),
             2 * jax.lax.stop_gradient(2 - x[2]) - (2 - x[2]),  # a gradient of the wrong sign
             square,
@@ -152,7 +152,8 @@ BOX = LOWER, UPPER
 @pytest.fixture(scope="module")
 def lanes():
     """Problems of all kinds, solved side by side."""
-    run = jax.jit(jax.vmap(lambda x, box, kind: SOLVER.run(x, box, kind)))
+    solve = jax.vmap(lambda x, box, kind: SOLVER.run(x, box, kind))
+    run = jax.jit(solve, compiler_options=QUICKLY)
     return jax.tree.map(np.asarray, run(START, BOX, np.arange(len(KINDS))))
 
 
@@ -161,7 +162,7 @@ def test_each_status_is_reached(lanes):
         zip(KINDS, ENDS, strict=True)
     )
     assert {*ENDS, BoundedStatus.RUNNING} == set(BoundedStatus)
-    for kind, minimiser in (("square", 0.3), ("level", 0.3), ("barrier", 0.7)):
+    for kind, minimiser in (("square", 0.3), ("level", 2**0.5), ("barrier", 0.7)):
         x = np.abs(lanes.x[KINDS.index(kind)])
         np.testing.assert_allclose(x, minimiser, rtol=0, atol=1e-4)
     assert lanes.evaluations[KINDS.index("valley")] == 25
@@ -173,11 +174,11 @@ def test_each_status_is_reached(lanes):
 
 def test_one_by_one_and_step_by_step_as_side_by_side(lanes):
     """So no lane, of NaN or others, harms another."""
-    update = jax.jit(SOLVER.update)
+    update = jax.jit(SOLVER.update, compiler_options=QUICKLY)
+    init = jax.jit(SOLVER.init)
     for kind in range(len(KINDS)):
         x, box = jnp.asarray(START[kind]), (LOWER[kind], UPPER[kind])
-        state = jax.vmap(SOLVER.init)(x[None], (box[0][None], box[1][None]))
-        state = jax.tree.map(lambda array: array[0], state)
+        state = init(x, box)
         while state.status == BoundedStatus.RUNNING:
             x, state = update(x, state, box, kind)
             assert ((x >= box[0]) & (x <= box[1])).all()
@@ -203,7 +204,11 @@ def test_pytrees_and_bounds_of_some_of_their_leaves():
     x = {"u": [np.full((2, 5), 0.5), np.full(10, 0.5)], "v": np.zeros(10)}
     x, b32 = jax.tree.map(np.float32, (x, b))
     box = {"u": [0, 0.0], "v": None}, {"u": [None, upper[10:20]], "v": np.inf}
-    result = minimize_bounded(fun, x, box, b32, value_and_grad=True)
+
+    def solve(x, b):
+        return minimize_bounded(fun, x, box, b, value_and_grad=True)
+
+    result = jax.jit(solve, compiler_options=QUICKLY)(x, b32)
     found = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(result.x)])
     exact = scipy.optimize.lsq_linear(a, b, (lower, np.maximum(upper, 1e-12)), method="bvls").x
     assert jax.tree.map(np.shape, result.x) == jax.tree.map(np.shape, x)
