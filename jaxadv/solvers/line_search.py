@@ -72,7 +72,7 @@ def decided(
     trials = search.trials + 1
     exhausted = (trials >= TRIALS) | (high.step * (1 - 4 * eps) <= low.step)
     exhausted |= (predicted >= 0) | (here.step * descent(search) <= eps)
-    accepted = sufficient & ~too_short
+    accepted = sufficient & (exhausted | ~too_short)
     failed = ~accepted & exhausted & (low.step == 0)
     step = jnp.where(exhausted, low.step, step)  # which will do
     return Search(start, low, high, step, trials), accepted, failed

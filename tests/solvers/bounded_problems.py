@@ -127,42 +127,39 @@ def qp_ill_conditioned(x):
     return 0.5 * x @ QP_BAD[0] @ x - QP_BAD[1] @ x
 
 
-GRID = 12
+GRID = 8  # points in each direction, inside a square with u = 0 around it
+POINTS = np.arange(1, GRID + 1) / (GRID + 1)
 
 
-def _dirichlet(x):
+def dirichlet(x, weights=1.0):
+    """½ ∫ w |∇u|², where w varies along the first direction."""
     u = jnp.pad(x.reshape(GRID, GRID), 1)
-    return 0.5 * (jnp.sum(jnp.diff(u, axis=0) ** 2) + jnp.sum(jnp.diff(u, axis=1) ** 2))
+    along, across = jnp.diff(u, axis=0)[:, 1:-1] ** 2, jnp.diff(u, axis=1)[1:-1] ** 2
+    return 0.5 * (jnp.sum(along[1:].T * weights) + jnp.sum(along[0]) + jnp.sum(across.T * weights))
 
 
-_p = np.arange(1, GRID + 1) / (GRID + 1)
-DISTANCE = np.minimum.reduce(np.broadcast_arrays(_p, 1 - _p, _p[:, None], 1 - _p[:, None])).ravel()
-OBSTACLE = (np.sin(3.2 * _p)[:, None] * np.sin(3.2 * _p) ** 1).ravel() ** 3
+def on_grid(first, second):
+    return np.outer(first, second).ravel()
+
+
+NEAREST = np.minimum(POINTS, 1 - POINTS)  # distance from the boundary
+DISTANCE = np.minimum.outer(NEAREST, NEAREST).ravel()
 
 
 @problem(np.zeros(GRID**2), -DISTANCE, DISTANCE)
 def torsion(x):
-    return _dirichlet(x) - 5 / (GRID + 1) ** 2 * jnp.sum(x)
+    return dirichlet(x) - 5 / (GRID + 1) ** 2 * jnp.sum(x)
 
 
-@problem(np.full(GRID**2, 1.0), OBSTACLE, 2000)
+@problem(np.full(GRID**2, 1.0), on_grid(np.sin(3.2 * POINTS), np.sin(3.2 * POINTS)) ** 3, 2000)
 def obstacle(x):
-    return _dirichlet(x) - 1 / (GRID + 1) ** 2 * jnp.sum(x)
+    return dirichlet(x) - 1 / (GRID + 1) ** 2 * jnp.sum(x)
 
 
 @problem(np.full(GRID**2, 0.1), 0)
 def journal_bearing(x):
-    w = np.repeat((1 + 0.1 * np.cos(2 * np.pi * _p)) ** 3, GRID)
-    u = jnp.pad(x.reshape(GRID, GRID), 1)
-    quad = 0.5 * (
-        jnp.sum(
-            w.reshape(GRID, GRID)
-            * (jnp.diff(u, axis=0)[1:, 1:-1] ** 2 + jnp.diff(u, axis=1)[1:-1, 1:] ** 2)
-        )
-        + jnp.sum(u[1, :] ** 2)
-        + jnp.sum(u[:, 1] ** 2)
-    )
-    return quad - 0.1 * np.repeat(np.sin(2 * np.pi * _p), GRID) @ x
+    film = (1 + 0.1 * np.cos(2 * np.pi * POINTS)) ** 3
+    return dirichlet(x, film) - 0.1 * on_grid(np.sin(2 * np.pi * POINTS), np.ones(GRID)) @ x
 
 
 _rng = np.random.default_rng(3)
