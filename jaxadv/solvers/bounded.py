@@ -107,7 +107,11 @@ class BoundedLBFGS:
     def init(self, x: Any, bounds: Sequence[Any] = (None, None)) -> BoundedState:
         """The state at x, before any evaluation; the first `update` projects x onto the box."""
         lower, upper = flat_box(x, bounds)
-        zeros, infinity, none = jnp.zeros_like(lower), jnp.array(jnp.inf, lower.dtype), jnp.array(0)
+        zeros, infinity, none = (
+            jnp.zeros_like(lower),
+            jnp.array(jnp.inf, lower.dtype),
+            jnp.zeros((), int),
+        )
         feasible = jnp.all(lower <= upper)
         return BoundedState(
             value=infinity,

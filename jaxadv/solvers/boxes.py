@@ -30,6 +30,8 @@ def flat_box(
     if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
         got = ", ".join(sorted(map(str, dtypes))) or "no arrays"
         raise ValueError(f"x0 must be all of float32 or all of float64, got {got}")
+    if not any(jnp.size(leaf) for leaf in leaves):
+        raise ValueError("x0 must not be empty")
     if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
         raise ValueError(f"bounds must be a pair (lower, upper), got {bounds!r}")
     (dtype,) = dtypes

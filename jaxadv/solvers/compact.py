@@ -30,7 +30,7 @@ class Model(NamedTuple):
 def no_pairs(memory: int, size: int, dtype: DTypeLike) -> Model:
     """B = I."""
     vectors, lower = jnp.zeros((memory, size), dtype), jnp.zeros((memory, memory), dtype)
-    return Model(vectors, vectors, lower, jnp.array(0), jnp.ones((), dtype))
+    return Model(vectors, vectors, lower, jnp.zeros((), int), jnp.ones((), dtype))
 
 
 def without_pairs(model: Model) -> Model:

@@ -40,7 +40,7 @@ def begun(value: Float[jax.Array, ""], slope: Float[jax.Array, ""]) -> Search:
     """A search from a point with that value, and that slope along the direction."""
     zero, infinity = jnp.zeros_like(value), jnp.full_like(value, jnp.inf)
     start = Point(zero, value, slope)
-    return Search(start, start, Point(infinity, infinity, zero), zero + 1, jnp.array(0))
+    return Search(start, start, Point(infinity, infinity, zero), zero + 1, jnp.zeros((), int))
 
 
 def decided(

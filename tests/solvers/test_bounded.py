@@ -226,6 +226,7 @@ ZEROS = np.zeros(3, "float32")
         (np.zeros(3, int), (0, 1), {}, "x0 must be all of float32 or all of float64, got int"),
         ({"a": ZEROS, "b": np.zeros(1)}, (0, 1), {}, "got float32, float64"),
         ({}, (0, 1), {}, "got no arrays"),
+        (ZEROS[:0], (0, 1), {}, "x0 must not be empty"),
         (ZEROS, (0, 1, 2), {}, r"bounds must be a pair \(lower, upper\), got \(0, 1, 2\)"),
         (ZEROS, (1, 0.5), {}, "not above upper ones, got 1 and 0.5"),
         (ZEROS, (np.array([0, 2, 0]), 1), {}, "not above upper ones, got 2 and 1"),
