@@ -3,7 +3,7 @@
     python benchmarks/bounded.py --cores 0
 
 The claim: vmapped over 1,024 problems of 784 variables it solves more of them than jaxopt's own
-`LBFGSB`; per second, over 50 times as many of those like attacks, and several times as many where
+`LBFGSB`; per second, about 50 times as many of those like attacks, and several times as many where
 few bounds are met on the way. SciPy's solves a few, one after the other.
 A problem is solved where the objective, in float64, is within 1e-4 of the least that any of the
 methods finds, relative to it.
