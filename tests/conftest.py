@@ -1,6 +1,7 @@
 """Two CPU devices, as on the smallest machine the commands run on, and a small trained network.
 
-Shapes and types of signatures are checked in all calls. Compilations are kept between runs.
+Shapes and types of signatures are checked in all calls. Compilations are kept between runs, and are
+not optimised where they take longer than what is compiled.
 """
 
 from pathlib import Path
@@ -17,13 +18,26 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 CHECKED = (  # all, but for the solver that derives from jaxopt's
-    *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs", "solvers.pairs"),
-    *("spectral", "storage", "training", "zoo"),
+    *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs"),
+    *("solvers.bounded", "solvers.boxes", "solvers.compact", "solvers.line_search"),
+    *("solvers.pairs", "spectral", "storage", "training", "zoo"),
+)
+UNOPTIMISED = (
+    *("certify/test_lower_bounds.py", "commands", "docs", "measures", "networks", "spectral"),
+    *("solvers/test_lbfgsb.py", "solvers/test_pairs.py", "training"),
+    *("zoo/test_kept.py", "zoo/test_models.py"),
 )
 install_import_hook(
     [f"jaxadv.{folder}" for folder in CHECKED],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def optimisation(request):
+    """LLVM's optimisation is a third of the time of small compilations."""
+    path = request.path.relative_to(Path(__file__).parent).as_posix()
+    jax.config.update("jax_disable_most_optimizations", path.startswith(UNOPTIMISED))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,25 @@
 
 from typing import TYPE_CHECKING, Any
 
+from jaxadv.solvers.bounded import (
+    BoundedLBFGS,
+    BoundedResult,
+    BoundedState,
+    BoundedStatus,
+    minimize_bounded,
+)
+
 if TYPE_CHECKING:
     from jaxadv.solvers.lbfgsb import LBFGSB
 
-__all__ = ["LBFGSB"]
+__all__ = [
+    "LBFGSB",
+    "BoundedLBFGS",
+    "BoundedResult",
+    "BoundedState",
+    "BoundedStatus",
+    "minimize_bounded",
+]
 
 
 def __getattr__(name: str) -> Any:

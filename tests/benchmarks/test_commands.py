@@ -12,7 +12,7 @@ from jaxadv.runs import command
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["attack", "scaling", "spectral"])
+@pytest.mark.parametrize("name", ["attack", "bounded", "scaling", "spectral"])
 @pytest.mark.parametrize(
     "options, message",
     [
