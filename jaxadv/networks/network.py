@@ -50,11 +50,6 @@ class Network:
 
     def init(self, key: jax.Array) -> Params:
         """Draws parameters, each layer's from the key folded by its index."""
-        params = self._drawn(key)
-        return {layer.name: params[layer.name] for layer in self.layers}  # which jit has sorted
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def _drawn(self, key):
         params, h = {}, jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
         for index, layer in enumerate(self.layers):
             variables = layer.init(jax.random.fold_in(key, index), jnp.zeros(h.shape))
