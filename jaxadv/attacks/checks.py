@@ -11,6 +11,7 @@ from jaxtyping import Float, Int32
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.types import LogitsFn
+from jaxadv.storage.devices import side_by_side
 from jaxadv.storage.errors import InputError
 
 NUMBERS = (bool, int, float, complex)  # which are traced, as arrays are
@@ -28,7 +29,6 @@ def validated(
     target: Any,
     *,
     name: str = "target",
-    batch_size: int = 256,
 ) -> tuple[Float[np.ndarray, "B *image"], Int32[np.ndarray, " B"]]:
     """Returns x as float32 (float64 with jax_enable_x64) and target as int32.
 
@@ -37,7 +37,7 @@ def validated(
     """
     _refuse_tracers(params=params, **{name: target})
     x, target = checked_images(x), np.asarray(target)
-    sample = x[:batch_size]
+    sample = x[: side_by_side(256, x[0])]
     classes = number_of_classes(logits_fn, params, sample)
     target = _checked_classes(name, target, len(x), classes)
     logits = np.asarray(jax.jit(logits_fn)(params, sample))

@@ -53,8 +53,9 @@ class AttackOptions:
     is, is estimated from the logits of x and of a darker image. None is asked for where x itself is
     classified as the target."""
     batch_size: int | None = None
-    """Images that each device works on side by side, rounded up to a multiple of 8; by default as
-    many as suit it and the network. Another number may change the last bits of matrix products."""
+    """Images that each device works on side by side, rounded up to a multiple of 8 if more than 4,
+    and 3 down to 2; by default as many as suit it and the network. Another number may change the
+    last bits of matrix products."""
 
     def __post_init__(self):
         for name, expected in typing.get_type_hints(type(self)).items():

@@ -18,8 +18,12 @@ from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage.devices import padded, sharded
 
 MAX_ROUNDS = 128  # a queue is at most so many times as long as the lanes are many
+ROUNDS = 16  # the same, times the lanes: with few of them, few idle at the end of a short queue
 QUEUE_SIZE = 2**28  # bytes of its images, at most, unless the lanes are more
 CPU_LANES = 16  # more are no faster, and more of them idle at the end of a queue
+CPU_CACHE = 2**22  # bytes of what lanes hold
+LANES = 4096  # on accelerators, at most
+MEMORY = 2**32  # bytes of an accelerator that they may take
 
 
 def attack(
@@ -113,28 +117,48 @@ def lanes_and_queue(
 
     They follow from the size of an image and of its activations, and from the kind of device.
     Matrix products of other numbers of rows may differ in their last bits, but not those of as many
-    rows, whichever row an image is. Lanes are multiples of 8, as suits XLA's CPU kernels.
+    rows, whichever row an image is. Lanes are multiples of 8, as suits XLA's CPU kernels, or a
+    power of two where what fewer hold fills a CPU's cache already: of such images, gradients of
+    many at once are no faster, and a lane without work costs as much as one with.
     """
+    state = image.nbytes * (2 * options.history_size + 8)
     lanes = options.batch_size
-    if lanes is None:
-        state = image.nbytes * (2 * options.history_size + 8)
-        size = state + _activations_size(logits_fn, params, image)
-        if platform == "cpu":  # in the cache
-            lanes = min(CPU_LANES, 2**22 // size)
-        else:  # as much work as fits a part of the memory
-            lanes = min(4096, 2**32 // size)
-    lanes = 8 * math.ceil(max(1, lanes) / 8)
+    if lanes is None and platform == "cpu":
+        lanes = CPU_CACHE // (state + _accessed_size(logits_fn, params, image))
+        lanes = min(CPU_LANES, max(lanes, 8), max(1, CPU_CACHE // state))
+    elif lanes is None:
+        lanes = MEMORY // (state + _accessed_size(logits_fn, params, image))
+        if lanes < LANES:  # that is an upper bound, and quicker
+            lanes = MEMORY // (state + _temporary_size(logits_fn, params, image))
+        lanes = min(LANES, max(1, lanes))
+    lanes = 8 * math.ceil(lanes / 8) if lanes > 4 else 2 ** int(math.log2(lanes))
     if options.solver == "lbfgsb":
         return lanes, lanes
-    return lanes, lanes * max(1, min(MAX_ROUNDS, QUEUE_SIZE // (lanes * image.nbytes)))
+    rounds = min(MAX_ROUNDS, ROUNDS * lanes, QUEUE_SIZE // (lanes * image.nbytes))
+    return lanes, lanes * max(1, rounds)
 
 
-def _activations_size(logits_fn, params, image):
-    """Bytes that are read and written for one more image, by XLA's estimate."""
+def _accessed_size(logits_fn, params, image):
+    """Bytes that a forward pass reads and writes for one more image, by XLA's estimate."""
 
-    def total(count):
-        images = jax.ShapeDtypeStruct((count, *image.shape[1:]), image.dtype)
+    def total(images):
         analysis = jax.jit(logits_fn).lower(params, images).cost_analysis() or {}
         return analysis.get("bytes accessed", 0)
 
-    return int(max(0, total(2) - total(1)))
+    return _of_one_more(total, image)
+
+
+def _temporary_size(logits_fn, params, image):
+    """Bytes that a gradient needs for one more image, besides those of the image."""
+
+    def total(images):
+        gradient = jax.jit(jax.grad(lambda x, params: logits_fn(params, x).sum()))
+        analysis = gradient.lower(images, params).compile().memory_analysis()
+        return analysis.temp_size_in_bytes if analysis else 0
+
+    return _of_one_more(total, image)
+
+
+def _of_one_more(total, image):
+    one, two = (jax.ShapeDtypeStruct((count, *image.shape[1:]), image.dtype) for count in (1, 2))
+    return int(max(0, total(two) - total(one)))

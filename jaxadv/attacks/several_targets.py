@@ -13,7 +13,7 @@ from jaxadv.attacks import checks, queues
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
-from jaxadv.storage.devices import padded
+from jaxadv.storage.devices import padded, side_by_side
 
 PROBLEMS = 2**14  # at a time, at most, where images are repeated for several targets
 PART_SIZE = 2**28  # bytes of their images, at most
@@ -156,4 +156,5 @@ def _nearest_classes(logits_fn, params, x, label, classes, likely):
         distance = distance.at[0].min(jnp.where(values[0] > logits[label], -jnp.inf, jnp.inf))
         return indices[jnp.argsort(distance)[:classes]]
 
-    return jax.lax.map(lambda pair: distances(*pair), (x, label), batch_size=8)
+    batch_size = side_by_side(8, x[0], each=likely)
+    return jax.lax.map(lambda pair: distances(*pair), (x, label), batch_size=batch_size)

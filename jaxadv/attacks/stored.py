@@ -16,13 +16,14 @@ from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.several_targets import all_targets
 from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage import cache
-from jaxadv.storage.devices import batches
+from jaxadv.storage.devices import batches, side_by_side
 
 # What results follow from, besides a user's own functions; not imported, as networks are heavy.
 CODE = [Path(__file__).parents[1] / each for each in ("attacks", "networks", "solvers", "storage")]
 SAME = 1e-3  # of the logits' standard deviation, by how much they may differ between machines
 TIE = 1e-6  # of the same, by how much a success may trail in another computation
-CHUNK = 4096  # problems per file: what memory must hold, and an interruption can lose
+CHUNK = 4096  # problems per file, at most: what memory must hold, and an interruption can lose
+CHUNK_SIZE = 2**26  # bytes of their images, at most
 
 
 def stored_attack(
@@ -62,7 +63,7 @@ def stored_attack(
       ValueError: as `minimal_adversarial`.
     """
     made_by = _fingerprint(params, identity, options)
-    for part in chunks(len(images)):
+    for part in chunks(images):
         x, target = images[part], targets[part]
 
         def attack(x=x, target=target):
@@ -103,7 +104,7 @@ def stored_all_targets(
     classes = checks.number_of_classes(logits_fn, params, images[:1])
     made_by = _fingerprint(params, identity, options)
     results = []
-    for part in chunks(len(images), each=classes):
+    for part in chunks(images, each=classes):
         x = images[part]
 
         def attack(x=x):
@@ -114,14 +115,15 @@ def stored_all_targets(
     return concatenated(results)
 
 
-def chunks(count: int, *, each: int = 1) -> list[slice]:
-    """Slices of `CHUNK` images, or fewer if there are `each` problems per image; the last shorter.
+def chunks(images: Float[np.ndarray, "N *image"], *, each: int = 1) -> list[slice]:
+    """Slices of the images of a file, the last shorter, if there are `each` problems per image.
 
     Example:
-      >>> chunks(5000)
+      >>> chunks(np.zeros((5000, 28, 28, 1), "f4"))
       [slice(0, 4096, None), slice(4096, 5000, None)]
     """
-    size = max(1, CHUNK // each)
+    count, most = len(images), min(CHUNK, CHUNK_SIZE // images[0].nbytes)
+    size = max(1, most // each)
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -165,9 +167,9 @@ def _stored(
 def _logits(logits_fn: LogitsFn, params: Any, x_adv: np.ndarray, success: np.ndarray):
     """Logits of all adversarial images, (…, k) for (…, *image) ones."""
     flat = x_adv.reshape(-1, *x_adv.shape[success.ndim :])
-    apply = jax.jit(logits_fn)
+    apply, size = jax.jit(logits_fn), side_by_side(256, flat[0])
     with jax.default_matmul_precision("highest"):
-        parts = [np.asarray(apply(params, x))[:count] for count, x in batches(flat, 256)]
+        parts = [np.asarray(apply(params, x))[:count] for count, x in batches(flat, size)]
     logits = np.concatenate(parts).astype(np.float32)
     return logits.reshape(*success.shape, -1)
 

@@ -51,7 +51,7 @@ def robustness(
     """
 
     def originals():
-        return (images[part] for part in chunks(len(images)))
+        return (images[part] for part in chunks(images))
 
     def amplified():
         for x, x_adv in zip(originals(), found.images(), strict=True):

@@ -124,7 +124,7 @@ def feed(
 
 def noisy(images: np.ndarray, stddev: float, seed: int) -> Iterator[np.ndarray]:
     """The images with Gaussian noise, in chunks."""
-    for part in chunks(len(images)):
+    for part in chunks(images):
         yield gaussian_noise(images[part], stddev, seed, first=part.start)
 
 

@@ -41,6 +41,18 @@ def sharded(
     return jax.jit(lambda *arguments: mapped(arguments[:whole], arguments[whole:]))
 
 
+def side_by_side(most: int, image: Any, each: int = 1) -> int:
+    """Images that are worked on at a time, at most, where each takes memory `each` times.
+
+    As many as 4 MiB hold: what networks make of them is often a hundred times as large.
+
+    Example:
+      >>> [side_by_side(256, np.zeros((side, side, 3), "f4")) for side in (28, 224)]
+      [256, 6]
+    """
+    return max(1, min(most, 2**22 // (each * image.nbytes)))
+
+
 def padded(arrays: Any, size: int) -> Any:
     """A pytree of NumPy arrays, with zeros up to a leading axis of `size`, which is no less.
 

@@ -14,7 +14,10 @@ from jaxadv.networks import FullyConnected, Network
 NETWORKS = {
     "sigmoid": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, max_evaluations=60)),
     "ReLU": (jax.nn.relu, (200, 1000), AttackOptions(smoothing_steps=20, max_evaluations=60)),
-    "history": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, history_size=5)),
+    "history, few lanes": (
+        *(jax.nn.sigmoid, (100,)),
+        AttackOptions(smoothing_steps=0, history_size=5, batch_size=2),
+    ),
 }
 
 

@@ -77,25 +77,40 @@ else:
 
 
 def test_lanes_follow_from_the_size_of_the_network_and_the_device_alone():
-    def heavy(params, x):
-        wide = jnp.sin(x @ jnp.ones((20, 2**18)))  # 1 MB per image
-        return wide @ jnp.ones((2**18, 2))
+    wide = [jax.ShapeDtypeStruct(shape, "float32") for shape in ((20, 2**19), (2**19, 2))]
 
-    params, image = linear_problem(1, 20)[0], np.zeros((1, 20), np.float32)
+    def heavy(wide, x):
+        first, last = wide  # 2 MB per image
+        return jnp.tanh(x @ first) @ last
+
+    image = np.zeros((1, 20), np.float32)
+    params = {linear: linear_problem(1, 20)[0], heavy: wide}
 
     def lanes(logits_fn, platform="cpu", **settings):
-        arguments = logits_fn, params, AttackOptions(**settings), image, platform
-        return queues.lanes_and_queue(*arguments)
+        arguments = params[logits_fn], AttackOptions(**settings), image, platform
+        return queues.lanes_and_queue(logits_fn, *arguments)
 
     assert lanes(linear) == (16, 16 * 128)
     assert lanes(heavy) == (8, 8 * 128)
     assert lanes(linear, "gpu") == (4096, 4096 * 128)
     assert lanes(heavy, "gpu")[0] < 4096
     assert lanes(linear, batch_size=100) == (104, 104 * 128)
+    assert lanes(linear, batch_size=3) == (2, 2 * 32)
     assert lanes(linear, solver="lbfgsb") == (16, 16)
 
 
-def test_a_queue_of_large_images_is_short():
-    image = np.zeros((1, 2**20), np.float32)
-    arguments = (lambda params, x: x[:, :2], None, AttackOptions(), image, "cpu")
-    assert queues.lanes_and_queue(*arguments) == (8, 8 * 8)
+@pytest.mark.parametrize(
+    "side, platform, expected",
+    [
+        (32, "cpu", (16, 16 * 128)),
+        (64, "cpu", (8, 8 * 128)),
+        (96, "cpu", (2, 2 * 32)),
+        (224, "cpu", (1, 16)),
+        (224, "gpu", (448, 448)),
+        (4000, "gpu", (1, 1)),
+    ],
+)
+def test_of_large_images_lanes_are_few_and_queues_short(side, platform, expected):
+    image = np.zeros((1, side, side, 3), np.float32)
+    arguments = (lambda params, x: x[:, 0, :2, 0], None, AttackOptions(), image, platform)
+    assert queues.lanes_and_queue(*arguments) == expected

@@ -32,7 +32,7 @@ def found(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stored, "CHUNK", request.param)
         folder, files = tmp_path_factory.mktemp("examples"), []
-        for part in stored.chunks(COUNT):
+        for part in stored.chunks(IMAGES):
             files.append(folder / f"{part.start}.npz")
             np.savez(files[-1], x_adv=EXAMPLES[part])
         yield Examples(*[np.zeros(COUNT)] * 4, files)
