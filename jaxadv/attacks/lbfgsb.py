@@ -62,7 +62,7 @@ def solve(
     `hidden` is the lead that orders of summation may hide.
     """
     gap, gap_gradient = _gap(logits_fn, params, x, target)
-    solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient)
+    solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, hidden)
     box = (jnp.zeros_like(x), jnp.ones_like(x))
 
     def candidate_at(image, logits):
@@ -98,7 +98,7 @@ def solve(
         affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
-    c = first_c(gap + lead_in_loss(options.margin, gap), gap_gradient, options.penalty)
+    c = first_c(gap + lead_in_loss(options.margin, gap, hidden), gap_gradient, options.penalty)
     at_x = Candidate(x, jnp.zeros_like(c), gap < 0)
     initial = SearchState(
         image=x,
@@ -125,14 +125,14 @@ def solve(
     )
 
 
-def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient) -> LBFGSB:
+def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, hidden) -> LBFGSB:
     """L-BFGS-B on c|r| + T·CE(logits/T), as a function of the image and c; aux: the logits."""
     usable = jnp.isfinite(gap) & (gap > 0)
     temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
     # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
-    lead = jnp.where(usable, lead_in_loss(options.margin, gap), 0.0)
+    lead = jnp.where(usable, lead_in_loss(options.margin, gap, hidden), 0.0)
 
     def objective(image, c):
         logits = logits_fn(params, image[None])[0]

@@ -10,8 +10,8 @@ from jaxadv.attacks.types import LogitsFn
 
 ROUNDING = 4  # units in the last place by which logits may differ from one computation to another
 SUMMING = 16  # of the same, for what logits are summed from: orders of summation differ
-DARKENED = 0.875  # share of an image's values that is left to see what its logits are summed from
-NARROW = 1e-3  # the largest margin that the loss leaves to what follows it
+SHARE = 2.0**-5  # of an image or of parameters, that is changed to see what logits are summed from
+NARROW = 1e-4  # the largest lead, relative to the gap, that the loss leaves to what follows it
 
 
 def target_and_others(
@@ -49,9 +49,15 @@ def least_lead(
     return jnp.maximum(margin * gap, jnp.maximum(rounding(magnitude), hidden))
 
 
-def lead_in_loss(margin: float, gap: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
-    """The lead at which the loss is to have its boundary: by the margin, or 0 if that is narrow."""
-    return margin * gap if margin > NARROW else jnp.zeros_like(gap)
+def lead_in_loss(
+    margin: float, gap: Float[jax.Array, "*lanes"], hidden: Float[jax.Array, "*lanes"]
+) -> Float[jax.Array, "*lanes"]:
+    """The lead at which the loss is to have its boundary: that asked for, or 0 if it is narrow.
+
+    And 0 where the gap is, which lanes take it for before they know it.
+    """
+    lead = jnp.maximum(margin * gap, hidden)
+    return jnp.where((gap > 0) & (lead > NARROW * gap), lead, 0.0)
 
 
 def rounding(magnitude: Float[jax.Array, "*lanes"]) -> Float[jax.Array, "*lanes"]:
@@ -67,21 +73,43 @@ def beyond_reach(gap: Float[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
     return jnp.isfinite(gap) & (gap > 1 / jnp.finfo(gap.dtype).tiny ** 0.5)
 
 
+def perturbed(params: Any) -> Any:
+    """The parameters, each number larger or smaller by a share of itself, at random.
+
+    But for scalars, as these scale sums, or are added in one step.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten(map(_perturbed, leaves, range(len(leaves))))
+
+
+def _perturbed(leaf, index):
+    leaf = jnp.asarray(leaf)
+    if leaf.ndim == 0 or not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    return leaf * (1 + SHARE * jax.random.rademacher(jax.random.key(index), leaf.shape, leaf.dtype))
+
+
 def hidden_by_summation(
     logits_fn: LogitsFn,
     params: Any,
+    params_perturbed: Any,
     x: Float[jax.Array, "B *image"],
     target: Int[jax.Array, " B"],
 ) -> Float[jax.Array, " B"]:
-    """By how much the logits at x may differ from one order of summation to another.
+    """By how much the logits at x may differ from one order of summation to another, estimated.
 
     Logits may be small because what they are summed from cancels, as where a bias makes up for the
-    mean of the weights. How large that is shows when the image darkens: logits that are linear in
-    the image change by their part of the sum. Only the target and the largest other class count.
+    mean of the weights. How large that is shows when the image darkens, and in `perturbed`
+    parameters: by a share of what it is summed from, each logit changes. Only the target and the
+    largest other class count.
     """
-    logits, darker = (logits_fn(params, image) for image in (x, DARKENED * x))
+    logits = logits_fn(params, x)
     _, others = target_and_others(logits, target)
     pair = jnp.stack([target, jnp.argmax(others, axis=-1)], axis=-1)
-    changes = jnp.abs(jnp.take_along_axis(logits - darker, pair, axis=-1)) / (1 - DARKENED)
-    largest = jnp.max(jnp.where(jnp.isfinite(changes), changes, 0.0), axis=-1).astype(x.dtype)
+    changed = logits_fn(params, (1 - SHARE) * x), logits_fn(params_perturbed, x)
+    changes = jnp.abs(jnp.stack(changed) - logits) / SHARE
+    changes = jnp.take_along_axis(
+        jnp.where(jnp.isfinite(changes), changes, 0.0), pair[None], axis=-1
+    )
+    largest = jnp.max(changes, axis=(0, -1)).astype(x.dtype)
     return SUMMING * jnp.finfo(largest.dtype).eps * largest

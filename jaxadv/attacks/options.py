@@ -50,8 +50,8 @@ class AttackOptions:
     """By how much the target's logit must lead, relative to the gap at x between the logits of the
     current class and the target; at least by some units in the last place of the larger one, and
     of what they are summed from, so that success hardly ever depends on rounding: how large that
-    is, is estimated from the logits of x and of a darker image. None is asked for where x itself is
-    classified as the target."""
+    is, is estimated from logits of x, of a darker image, and with perturbed parameters. None is
+    asked for where x itself is classified as the target."""
     batch_size: int | None = None
     """Images that each device works on side by side, rounded up to a multiple of 8 if more than 4,
     and 3 down to 2; by default as many as suit it and the network. Another number may change the

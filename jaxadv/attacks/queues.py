@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep import loop as lockstep
-from jaxadv.attacks.margins import hidden_by_summation
+from jaxadv.attacks.margins import hidden_by_summation, perturbed
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
@@ -68,7 +68,8 @@ def _sharded_solve(logits_fn, options, lanes, devices):
 def _solve(logits_fn, options, lanes, params, x, target, count):
     """Solves a queue, and judges the outcome by a forward pass: the fields of `AttackResult`."""
     in_batches = functools.partial(_in_batches, lanes, count[0])
-    hidden = in_batches(functools.partial(hidden_by_summation, logits_fn, params), x, target)
+    hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))
+    hidden = in_batches(hides, x, target)
     if options.solver == "lockstep":
         found = lockstep.solve(logits_fn, options, lanes, params, x, target, hidden, count[0])
     else:

@@ -145,7 +145,8 @@ def _nearest_classes(logits_fn, params, x, label, classes, likely):
 
     def distances(x, label):
         logits, pullback = jax.vjp(lambda x: logits_fn(params, x[None])[0], x)
-        others = jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits)
+        lowest = jnp.finfo(logits.dtype).min  # of others, so that the label comes after them
+        others = jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits.clip(lowest))
         values, indices = jax.lax.top_k(others, likely)
         rows = jax.nn.one_hot(label, len(logits)) - jax.nn.one_hot(indices, len(logits))
         gradients = jax.vmap(lambda row: pullback(row.astype(logits.dtype))[0])(rows)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linear_problems import SOLVERS, linear, linear_problem, smallest_distortion
+from linear_problems import PIXELS, SOLVERS, linear, linear_problem, smallest_distortion
 
 from jaxadv import AttackOptions, Status, minimal_adversarial, untargeted
 from jaxadv.attacks import lbfgsb
@@ -113,6 +113,28 @@ def test_success_does_not_depend_on_the_order_of_summation_where_summands_cancel
     ]
     for logits in orders:
         assert (np.argmax(logits, axis=1) == target[result.success]).all()
+
+
+def with_hidden_units(params, x):
+    hidden, last, bias = params
+    return 1 / (1 + jnp.exp(-(x @ hidden))) @ last + bias
+
+
+def test_success_does_not_depend_on_it_where_hidden_units_cancel_on_black_images():
+    """Of 48, 6 once failed one by one: on these images, darkening changes nothing."""
+    rng = np.random.default_rng(0)
+    last = rng.normal(size=(64, 10)) + 30
+    params = rng.normal(size=(PIXELS, 64)), last, rng.normal(size=10) - 0.5 * last.sum(axis=0)
+    params = [np.float32(each) for each in params]
+    x = np.zeros((48, PIXELS), np.float32)
+    label = np.argmax(with_hidden_units([np.float64(each) for each in params], np.float64(x[:1])))
+    target = (label + rng.integers(1, 10, 48)) % 10
+    result = minimal_adversarial(with_hidden_units, params, x, target)
+    assert result.success.all()
+    singly = [with_hidden_units(params, jnp.array(image[None]))[0] for image in result.x_adv]
+    in_float64 = with_hidden_units([np.float64(each) for each in params], np.float64(result.x_adv))
+    for logits in (singly, in_float64):
+        assert (np.argmax(logits, axis=1) == target).all()
 
 
 @pytest.mark.slow

@@ -50,6 +50,20 @@ def test_untargeted_finds_x_already_wrong_among_several_classes():
     assert (result.status, result.target, result.distortion) == (Status.ALREADY_TARGET, 1, 0)
 
 
+def test_untargeted_leaves_the_label_where_most_classes_are_masked():
+    """Which once tied with those masked by -∞, was attacked, and reached by r = 0."""
+
+    def logits(params, x):
+        return jnp.concatenate([x, jnp.full((len(x), 3), -jnp.inf)], axis=1)
+
+    x = np.array([[0.3, 0.5], [0.5, 0.3]], np.float32)
+    label = np.array([1, 0])
+    result = untargeted(logits, None, x, label, AttackOptions(smoothing_steps=0))
+    assert result.success.all()
+    np.testing.assert_array_equal(result.target, 1 - label)
+    np.testing.assert_allclose(result.distortion, 0.1, rtol=1e-3)
+
+
 @pytest.mark.parametrize("classes", [0, 2])
 def test_untargeted_checks_the_number_of_classes(classes):
     params, x, target = linear_problem(3)

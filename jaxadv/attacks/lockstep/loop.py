@@ -74,7 +74,7 @@ def solve(
 
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     """One gradient of every lane, and what the lanes make of it."""
-    lead = lead_in_loss(options.margin, lane.start.gap)
+    lead = lead_in_loss(options.margin, lane.start.gap, lane.start.hidden)
     seen, found = evaluate(vectors.trial, lane.target, lead, lane.temperature, lane.stage)
     s, y = vectors.trial - vectors.point, found - vectors.gradient
     products = _products(vectors, found, s, y)

@@ -67,7 +67,7 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
 def _dominance(options, lane):
     """Of the other classes' exp(logits/T), the share of the largest."""
     seen = lane.point.seen
-    margin = seen.margin - lead_in_loss(options.margin, lane.start.gap)
+    margin = seen.margin - lead_in_loss(options.margin, lane.start.gap, lane.start.hidden)
     largest = jnp.exp(-margin / lane.temperature)
     return largest / jnp.expm1(seen.loss / lane.temperature)
 

@@ -89,7 +89,7 @@ def _started(options, lane, seen, products, stay):
     """
     least = jnp.maximum(tuning.LEAST_GAP * rounding(seen.magnitude), lane.start.hidden)
     gap = jnp.maximum(-seen.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
-    lead = gap + lead_in_loss(options.margin, gap)
+    lead = gap + lead_in_loss(options.margin, gap, lane.start.hidden)
     r_r = lead**2 / products.g_g
     c = products.g_g / (4 * lead)
     if options.penalty == "l2":  # the same minimisers, for c times 2 √(‖r‖² + δ²)
