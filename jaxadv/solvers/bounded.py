@@ -38,7 +38,7 @@ class BoundedStatus(enum.IntEnum):
     NOT_FINITE = 5
     """The objective or its gradient is not finite at x0, projected onto the box."""
     INFEASIBLE = 6
-    """A lower bound is above its upper one, or NaN: where bounds are traced, else an error."""
+    """Bounds leave nothing between them, or are NaN: where they are traced, else an error."""
 
 
 class BoundedResult(NamedTuple):
@@ -97,8 +97,9 @@ class BoundedLBFGS:
 
     def __post_init__(self):
         for name in ("history_size", "patience", "max_evaluations"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer and at least 1, got {value!r}")
         for name in ("gradient_tolerance", "reduction_tolerance"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -112,7 +113,7 @@ class BoundedLBFGS:
             jnp.array(jnp.inf, lower.dtype),
             jnp.zeros((), int),
         )
-        feasible = jnp.all(lower <= upper)
+        feasible = jnp.all((lower <= upper) & (lower < jnp.inf) & (upper > -jnp.inf))
         return BoundedState(
             value=infinity,
             gradient=zeros,
@@ -201,7 +202,10 @@ class BoundedLBFGS:
             tolerance = jnp.finfo(after.value.dtype).eps
         reduced = first | (after.value < before.best - tolerance * jnp.abs(before.best))
         stalled = jnp.where(reduced, 0, before.stalled + stepped)
-        over = (stalled >= self.patience) | (failed & at_rounding)
+        stuck = stalled >= self.patience
+        minute = before.search.step < jnp.finfo(after.value.dtype).eps ** 0.5
+        over = (stuck | failed) & at_rounding | stuck & ~minute
+        failed = failed | (stuck & minute)
         status = after.status
         for condition, end in (  # of several, the last counts
             (after.evaluations >= self.max_evaluations, BoundedStatus.MAX_EVALUATIONS),
@@ -239,7 +243,7 @@ def minimize_bounded(
 
     Raises:
       ValueError: for an option out of its range, for x0 of other types, for bounds that do not fit,
-        and for a lower bound that is NaN or above the upper one; if traced, this is a status.
+        and for bounds that are NaN or leave nothing between them; if traced, this is a status.
 
     >>> def fun(x, centre):
     ...     return ((x - centre) ** 2).sum()

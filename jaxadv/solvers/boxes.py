@@ -22,7 +22,7 @@ def flat_box(
         these and of arrays in the shapes of its leaves.
 
     Raises:
-      ValueError: for other arguments, and for a lower bound that is NaN or above the upper one,
+      ValueError: for other arguments, and for bounds that leave nothing between them, or are NaN,
         where they are not traced.
     """
     leaves = jax.tree.leaves(x)
@@ -71,7 +71,9 @@ def _check_order(lower, upper):
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         return
     lower, upper = np.broadcast_arrays(np.asarray(lower), np.asarray(upper))
-    wrong = ~(lower <= upper)
+    wrong = ~(lower <= upper) | (lower == np.inf) | (upper == -np.inf)
     if wrong.any():
         pair = f"{lower[wrong][0]} and {upper[wrong][0]}"
-        raise ValueError(f"lower bounds must be numbers and not above upper ones, got {pair}")
+        raise ValueError(
+            f"lower bounds must be numbers, below ∞, and not above upper ones, got {pair}"
+        )

@@ -71,7 +71,7 @@ def decided(
     step = jnp.where(jnp.isinf(high.step), _beyond(search.low, here), _between(low, high))
     trials = search.trials + 1
     exhausted = (trials >= TRIALS) | (high.step * (1 - 4 * eps) <= low.step)
-    exhausted |= (predicted >= 0) | (here.step * descent(search) <= eps)
+    exhausted |= ~too_short & ((predicted >= 0) | (here.step * descent(search) <= eps))
     accepted = sufficient & (exhausted | ~too_short)
     failed = ~accepted & exhausted & (low.step == 0)
     step = jnp.where(exhausted, low.step, step)  # which will do

@@ -190,6 +190,29 @@ def test_one_by_one_and_step_by_step_as_side_by_side(lanes):
         np.testing.assert_allclose(state.value, lanes.value[kind], rtol=tolerance, atol=1e-6)
 
 
+def test_long_steps_below_rounding_are_taken():
+    """Whose first steps change less than rounding hides: five of these once passed for the end."""
+    weights = jnp.arange(1.0, 4.0)
+
+    @jax.jit
+    @jax.vmap
+    def solve(scale):
+        return minimize_bounded(lambda x: (weights * (x / scale - 3) ** 2).sum(), jnp.zeros(3))
+
+    result = solve(jnp.array([1e3, 1e4, 3e4, 1e5]))
+    assert (result.status == BoundedStatus.CONVERGED_GRADIENT).all()
+    assert (result.value < 0.05).all()  # 54 at the start
+    assert (result.evaluations < 30).all()
+
+
+def test_a_gradient_of_the_wrong_sign_fails(x64):
+    def fun(x):
+        return (x**2).sum(), -2 * x
+
+    result = minimize_bounded(fun, jnp.full(3, 5.0), value_and_grad=True)
+    assert result.status == BoundedStatus.LINE_SEARCH_FAILED
+
+
 def test_pytrees_and_bounds_of_some_of_their_leaves():
     a, b, _ = least_squares()
     lower, upper = np.full(30, -np.inf), np.full(30, np.inf)
@@ -230,7 +253,7 @@ ZEROS = np.zeros(3, "float32")
         (ZEROS, (0, 1, 2), {}, r"bounds must be a pair \(lower, upper\), got \(0, 1, 2\)"),
         (ZEROS, (1, 0.5), {}, "not above upper ones, got 1 and 0.5"),
         (ZEROS, (np.array([0, 2, 0]), 1), {}, "not above upper ones, got 2 and 1"),
-        (ZEROS, (np.nan, 1), {}, "must be numbers and not above upper ones, got nan"),
+        (ZEROS, (np.nan, 1), {}, "must be numbers, below ∞, and not above upper ones, got nan"),
         (
             ZEROS,
             (np.zeros(2), 1),
@@ -238,9 +261,10 @@ ZEROS = np.zeros(3, "float32")
             r"lower bounds must have the shape of x0, \(3,\), got \(2,\)",
         ),
         (ZEROS, (None, {"a": 1}), {}, "upper bounds must be a pytree like x0"),
-        (ZEROS, (0, 1), {"history_size": 0}, "history_size must be at least 1, got 0"),
-        (ZEROS, (0, 1), {"max_evaluations": 0}, "max_evaluations must be at least 1"),
-        (ZEROS, (0, 1), {"patience": 0}, "patience must be at least 1"),
+        (ZEROS, (np.inf, None), {}, "below ∞, and not above upper ones, got inf and inf"),
+        (ZEROS, (0, 1), {"history_size": 0}, "an integer and at least 1, got 0"),
+        (ZEROS, (0, 1), {"max_evaluations": 0}, "max_evaluations must be an integer"),
+        (ZEROS, (0, 1), {"patience": 0}, "patience must be an integer"),
         (ZEROS, (0, 1), {"gradient_tolerance": -1}, "gradient_tolerance must not be negative"),
         (ZEROS, (0, 1), {"reduction_tolerance": np.nan}, "reduction_tolerance must not be"),
     ],
