@@ -11,7 +11,7 @@ console = Console()
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[rich.progress.Progress]:
-    """Bars on the terminal; in a file or pipe, nothing but what is printed."""
+    """Bars on the terminal; in a file or pipe, their last state."""
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
@@ -27,14 +27,25 @@ def progress_bars() -> Iterator[rich.progress.Progress]:
 def progress_by_name(
     action: str, names: Sequence[str], total: int
 ) -> Iterator[Callable[[str, int], None]]:
-    """Yields what is told a name and a number of images done; draws a bar per name."""
+    """Yields what is told a name and a number of images done; draws a bar per name.
+
+    The clock of each starts where that of the one before stops.
+    """
     with progress_bars() as bars:
         tasks = {
             name: bars.add_task(f"{action} {name}", total=total, start=False) for name in names
         }
 
-        def progress(name, count):
-            bars.start_task(tasks[name])
-            bars.advance(tasks[name], count)
+        done = dict.fromkeys(names, 0)
 
+        def progress(name, count):
+            done[name] += count
+            bars.advance(tasks[name], count)
+            start_next()
+
+        def start_next():
+            for name in [name for name in names if done[name] < total][:1]:
+                bars.start_task(tasks[name])
+
+        start_next()
         yield progress

@@ -6,10 +6,10 @@ class InputError(ValueError):
 
 
 def described(error: BaseException) -> str:
-    """What kind of error it is and what it says, if anything.
+    r"""What kind of error it is and what it says, if anything, in one line.
 
     Example:
-      >>> described(KeyError(3)), described(EOFError())
-      ('KeyError: 3', 'EOFError')
+      >>> described(KeyError(3)), described(EOFError()), described(ValueError("one\nother"))
+      ('KeyError: 3', 'EOFError', 'ValueError: one other')
     """
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
