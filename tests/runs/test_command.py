@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -178,12 +179,22 @@ INTERRUPTED = """if True:
 """
 
 
+@pytest.fixture
+def interruptible():
+    """Programs started here do not inherit an ignored SIGINT, as what a shell runs with & has."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_in_one_line(tmp_path):
     found = run_python("-c", INTERRUPTED, "--cache-dir", str(tmp_path), timeout=120)
     assert (found.returncode, found.stdout) == (130, "")
     assert found.stderr == "interrupted; run the same command again to go on from what is kept\n"
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("module", ["jax", "tyro"])
 def test_an_interruption_during_imports_ends_in_one_line(tmp_path, module):
     """Of the package, and of the command."""
@@ -193,6 +204,7 @@ def test_an_interruption_during_imports_ends_in_one_line(tmp_path, module):
     assert found.stderr == "interrupted; run the same command again to go on from what is kept\n"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interruptions_of_other_programs_are_theirs(tmp_path):
     (tmp_path / "other.py").write_text("import jaxadv, signal; signal.raise_signal(signal.SIGINT)")
     found = run_python("-m", "other", cwd=tmp_path, timeout=120)
