@@ -20,12 +20,12 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs"),
     *("solvers.bounded", "solvers.boxes", "solvers.compact", "solvers.line_search"),
-    *("solvers.pairs", "spectral", "storage", "training", "zoo"),
+    *("solvers.pairs", "solvers.trees", "spectral", "storage", "training", "zoo"),
 )
 UNOPTIMISED = (
     *("certify/test_lower_bounds.py", "commands", "docs", "measures", "networks", "spectral"),
-    *("solvers/test_lbfgsb.py", "solvers/test_pairs.py", "training"),
-    *("zoo/test_kept.py", "zoo/test_models.py"),
+    *("solvers/test_bounded.py", "solvers/test_lbfgsb.py", "solvers/test_pairs.py"),
+    *("training", "zoo/test_kept.py", "zoo/test_models.py"),
 )
 install_import_hook(
     [f"jaxadv.{folder}" for folder in CHECKED],

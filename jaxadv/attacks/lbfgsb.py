@@ -12,6 +12,7 @@ from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.solvers.lbfgsb import LBFGSB
+from jaxadv.solvers.trees import select
 
 # |r| is smoothed to √(‖r‖² + δ²) − δ, δ = 1e-4 ‖1‖: its gradient exists at r = 0, where we start.
 L2_SMOOTHING = 1e-4
@@ -62,7 +63,8 @@ def solve(
     `hidden` is the lead that orders of summation may hide.
     """
     gap, gap_gradient = _gap(logits_fn, params, x, target)
-    solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, hidden)
+    in_loss = lead_in_loss(options.margin, gap, hidden)
+    solver = _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, in_loss)
     box = (jnp.zeros_like(x), jnp.ones_like(x))
 
     def candidate_at(image, logits):
@@ -91,14 +93,14 @@ def solve(
         )
         advanced = _advance_c(state, candidate.success, options)
         advanced = advanced._replace(solver=solver.init_state(advanced.image, box, advanced.c))
-        return jax.tree.map(lambda a, b: jnp.where(descent_over, a, b), advanced, state)
+        return select(descent_over, advanced, state)
 
     def unfinished(state):
         # A step costs as much as its line search, and the first gradient of a next c.
         affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
-    c = first_c(gap + lead_in_loss(options.margin, gap, hidden), gap_gradient, options.penalty)
+    c = first_c(gap + in_loss, gap_gradient, options.penalty)
     at_x = Candidate(x, jnp.zeros_like(c), gap < 0)
     initial = SearchState(
         image=x,
@@ -125,14 +127,13 @@ def solve(
     )
 
 
-def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, hidden) -> LBFGSB:
+def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, lead) -> LBFGSB:
     """L-BFGS-B on c|r| + T·CE(logits/T), as a function of the image and c; aux: the logits."""
     usable = jnp.isfinite(gap) & (gap > 0)
     temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
     # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)
-    lead = jnp.where(usable, lead_in_loss(options.margin, gap, hidden), 0.0)
 
     def objective(image, c):
         logits = logits_fn(params, image[None])[0]
@@ -164,7 +165,7 @@ def _boundary(logits_fn, params, candidate_at, best: Candidate, failed) -> Candi
         return success, jnp.where(improved, failure, middle)
 
     nearer, _ = jax.lax.fori_loop(0, HALVINGS, halve, (best, failed))
-    return jax.tree.map(lambda a, b: jnp.where(best.success, a, b), nearer, best)
+    return select(best.success, nearer, best)
 
 
 def penalty(r: Float[jax.Array, "*image"], name: str) -> Float[jax.Array, ""]:
@@ -204,7 +205,7 @@ def _smaller(candidate: Candidate, best: Candidate) -> tuple[Candidate, jax.Arra
     """The smaller success; before the first success the latest finite candidate."""
     closer = candidate.success & (candidate.norm_squared < best.norm_squared)
     improved = jnp.where(best.success, closer, jnp.isfinite(candidate.norm_squared))
-    return jax.tree.map(lambda a, b: jnp.where(improved, a, b), candidate, best), improved
+    return select(improved, candidate, best), improved
 
 
 def _advance_c(state: SearchState, success: jax.Array, options: AttackOptions) -> SearchState:

@@ -122,21 +122,28 @@ def lanes_and_queue(
     power of two where what fewer hold fills a CPU's cache already: of such images, gradients of
     many at once are no faster, and a lane without work costs as much as one with.
     """
-    state = image.nbytes * (2 * options.history_size + 8)
     lanes = options.batch_size
-    if lanes is None and platform == "cpu":
-        lanes = CPU_CACHE // (state + _accessed_size(logits_fn, params, image))
-        lanes = min(CPU_LANES, max(lanes, 8), max(1, CPU_CACHE // state))
-    elif lanes is None:
-        lanes = MEMORY // (state + _accessed_size(logits_fn, params, image))
-        if lanes < LANES:  # that is an upper bound, and quicker
-            lanes = MEMORY // (state + _temporary_size(logits_fn, params, image))
-        lanes = min(LANES, max(1, lanes))
+    if lanes is None:
+        state = image.nbytes * (2 * options.history_size + 8)
+        suitable = _lanes_on_cpu if platform == "cpu" else _lanes_on_accelerator
+        lanes = suitable(state, logits_fn, params, image)
     lanes = 8 * math.ceil(lanes / 8) if lanes > 4 else 2 ** int(math.log2(lanes))
     if options.solver == "lbfgsb":
         return lanes, lanes
     rounds = min(MAX_ROUNDS, ROUNDS * lanes, QUEUE_SIZE // (lanes * image.nbytes))
     return lanes, lanes * max(1, rounds)
+
+
+def _lanes_on_cpu(state, logits_fn, params, image):
+    lanes = CPU_CACHE // (state + _accessed_size(logits_fn, params, image))
+    return min(CPU_LANES, max(lanes, 8), max(1, CPU_CACHE // state))
+
+
+def _lanes_on_accelerator(state, logits_fn, params, image):
+    lanes = MEMORY // (state + _accessed_size(logits_fn, params, image))
+    if lanes < LANES:  # that size is too large, often many times, but needs no compilation
+        lanes = MEMORY // (state + _temporary_size(logits_fn, params, image))
+    return min(LANES, max(1, lanes))
 
 
 def _accessed_size(logits_fn, params, image):

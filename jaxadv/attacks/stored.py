@@ -37,7 +37,7 @@ def stored_attack(
     cache_dir: Path,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Path, AttackResult]]:
-    """`minimal_adversarial`, kept in files of `CHUNK` images each.
+    """`minimal_adversarial`, kept in files of `CHUNK` images at most.
 
     A file is read instead of made again where all is the same that its result depends on: the
     parameters, the images and targets, the options, whether JAX computes in float64, and the code.

@@ -36,16 +36,14 @@ def progress_by_name(
             name: bars.add_task(f"{action} {name}", total=total, start=False) for name in names
         }
 
-        done = dict.fromkeys(names, 0)
-
         def progress(name, count):
-            done[name] += count
             bars.advance(tasks[name], count)
             start_next()
 
         def start_next():
-            for name in [name for name in names if done[name] < total][:1]:
-                bars.start_task(tasks[name])
+            waiting = (task.id for task in bars.tasks if not task.finished)
+            if (task := next(waiting, None)) is not None:
+                bars.start_task(task)
 
         start_next()
         yield progress

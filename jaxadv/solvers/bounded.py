@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from jaxadv.solvers import compact, line_search
 from jaxadv.solvers.boxes import flat_box
-from jaxadv.solvers.line_search import select
+from jaxadv.solvers.trees import select
 
 ROUNDING = 10  # in an objective, in units of its machine epsilon, so far as a status is concerned
 
@@ -203,9 +203,10 @@ class BoundedLBFGS:
         reduced = first | (after.value < before.best - tolerance * jnp.abs(before.best))
         stalled = jnp.where(reduced, 0, before.stalled + stepped)
         stuck = stalled >= self.patience
-        minute = before.search.step < jnp.finfo(after.value.dtype).eps ** 0.5
-        over = (stuck | failed) & at_rounding | stuck & ~minute
-        failed = failed | (stuck & minute)
+        # As where the gradient is wrong: steps so short that the objective cannot tell.
+        nowhere = stuck & (before.search.step < jnp.finfo(after.value.dtype).eps ** 0.5)
+        over = (stuck & ~nowhere) | ((stuck | failed) & at_rounding)
+        failed |= nowhere
         status = after.status
         for condition, end in (  # of several, the last counts
             (after.evaluations >= self.max_evaluations, BoundedStatus.MAX_EVALUATIONS),

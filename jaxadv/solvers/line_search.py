@@ -5,11 +5,13 @@ steep. Where the decrease is below the objective's rounding the slope alone deci
 approximate Wolfe conditions (Hager & Zhang, 2005, eq. 4.1).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
+
+from jaxadv.solvers.trees import select
 
 ARMIJO, WOLFE = 1e-4, 0.9
 APPROXIMATE = 0.1  # δ of Hager & Zhang
@@ -81,11 +83,6 @@ def decided(
 def descent(search: Search) -> Float[jax.Array, ""]:
     """What the objective loses over the whole direction, to first order and relative to itself."""
     return -search.start.slope / jnp.abs(search.start.value)
-
-
-def select(condition: Bool[jax.Array, ""], new: Any, old: Any) -> Any:
-    """One of two pytrees."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def _beyond(low: Point, here: Point):

@@ -16,9 +16,6 @@ SIZE = max(len(x0) for _, x0, _, _ in PROBLEMS.values())
 SADDLES = {"hs38"}  # which in float32 is level, to rounding, around (−1, 1, −1, 1)
 
 
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
-
 def branch(fun, x0):
     return lambda x: fun(x[: len(x0)]).astype(x.dtype)
 
@@ -48,7 +45,7 @@ def solved(dtype, tolerance):
         return minimize_bounded(any_problem, start, tuple(bounds), index, **options)
 
     problems = jnp.arange(len(PROBLEMS)), start, lower, upper
-    run = jax.jit(lambda problems: jax.lax.map(solve, problems), compiler_options=QUICKLY)
+    run = jax.jit(lambda problems: jax.lax.map(solve, problems))
     result = run(problems)
     return jax.tree.map(np.asarray, result), np.asarray(lower), np.asarray(upper)
 
@@ -56,7 +53,7 @@ def solved(dtype, tolerance):
 @pytest.fixture(scope="module")
 def objective():
     with jax.enable_x64(True):
-        yield jax.jit(jax.value_and_grad(any_problem), compiler_options=QUICKLY)
+        yield jax.jit(jax.value_and_grad(any_problem))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +150,7 @@ BOX = LOWER, UPPER
 def lanes():
     """Problems of all kinds, solved side by side."""
     solve = jax.vmap(lambda x, box, kind: SOLVER.run(x, box, kind))
-    run = jax.jit(solve, compiler_options=QUICKLY)
+    run = jax.jit(solve)
     return jax.tree.map(np.asarray, run(START, BOX, np.arange(len(KINDS))))
 
 
@@ -174,7 +171,7 @@ def test_each_status_is_reached(lanes):
 
 def test_one_by_one_and_step_by_step_as_side_by_side(lanes):
     """So no lane, of NaN or others, harms another."""
-    update = jax.jit(SOLVER.update, compiler_options=QUICKLY)
+    update = jax.jit(SOLVER.update)
     init = jax.jit(SOLVER.init)
     for kind in range(len(KINDS)):
         x, box = jnp.asarray(START[kind]), (LOWER[kind], UPPER[kind])
@@ -231,7 +228,7 @@ def test_pytrees_and_bounds_of_some_of_their_leaves():
     def solve(x, b):
         return minimize_bounded(fun, x, box, b, value_and_grad=True)
 
-    result = jax.jit(solve, compiler_options=QUICKLY)(x, b32)
+    result = jax.jit(solve)(x, b32)
     found = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(result.x)])
     exact = scipy.optimize.lsq_linear(a, b, (lower, np.maximum(upper, 1e-12)), method="bvls").x
     assert jax.tree.map(np.shape, result.x) == jax.tree.map(np.shape, x)

@@ -21,9 +21,9 @@ from jaxadv.attacks.lockstep.state import (
     entering,
     finely,
     penalty_and_weight,
-    select,
 )
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.solvers.trees import select
 
 
 def probed(

@@ -24,13 +24,13 @@ from jaxadv.attacks.lockstep.state import (
     descends,
     loaded,
     penalty_and_weight,
-    select,
 )
 from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.solvers.pairs import directions, no_pairs, push
+from jaxadv.solvers.trees import select
 
 
 def solve(

@@ -17,11 +17,11 @@ from jaxadv.attacks.lockstep.state import (
     entering,
     finely,
     lead_asked,
-    select,
     succeeds,
 )
 from jaxadv.attacks.margins import lead_in_loss
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.solvers.trees import select
 
 
 def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array, ""] | bool]:

@@ -35,11 +35,11 @@ from jaxadv.attacks.lockstep.state import (
     entering,
     finely,
     penalty_and_weight,
-    select,
     succeeds,
 )
 from jaxadv.attacks.margins import lead_in_loss, rounding
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.solvers.trees import select
 
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},

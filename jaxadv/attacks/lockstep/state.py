@@ -1,7 +1,7 @@
 """What a lane of the lockstep attack holds: scalars, which decide, and vectors, which are moved."""
 
 import enum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,6 @@ from jaxtyping import Bool, Float, Int
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
-
-_Tree = TypeVar("_Tree")
 
 
 class Stage(enum.IntEnum):
@@ -213,8 +211,3 @@ def penalty_and_weight(
         return r_r, 2.0
     root = jnp.sqrt(r_r + lane.start.r_r)
     return root, 1 / root
-
-
-def select(condition: Bool[jax.Array, ""], if_true: _Tree, if_false: _Tree) -> _Tree:
-    """One of two pytrees."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
