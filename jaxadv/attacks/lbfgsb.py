@@ -130,7 +130,9 @@ def solve(
 def _minimiser(logits_fn, options, params, x, target, gap, gap_gradient, lead) -> LBFGSB:
     """L-BFGS-B on c|r| + T·CE(logits/T), as a function of the image and c; aux: the logits."""
     usable = jnp.isfinite(gap) & (gap > 0)
-    temperature = options.temperature * jnp.where(usable, gap, 1) if options.temperature else 1.0
+    temperature = 1.0
+    if options.temperature is not None:
+        temperature = options.temperature * jnp.where(usable, gap, 1)
     # Makes TOL relative: at the boundary the loss has about half the gradient of the gap.
     scale = 1 / jnp.max(jnp.abs(gap_gradient))
     scale = jnp.where(jnp.isfinite(scale), scale, 1.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.types import LogitsFn
@@ -37,7 +38,7 @@ def lead_and_magnitude(
 
 
 def least_lead(
-    margin: float,
+    margin: ArrayLike,
     gap: Float[jax.Array, "*lanes"],
     magnitude: Float[jax.Array, "*lanes"],
     hidden: Float[jax.Array, "*lanes"],
@@ -51,7 +52,7 @@ def least_lead(
 
 
 def lead_in_loss(
-    margin: float, gap: Float[jax.Array, "*lanes"], hidden: Float[jax.Array, "*lanes"]
+    margin: ArrayLike, gap: Float[jax.Array, "*lanes"], hidden: Float[jax.Array, "*lanes"]
 ) -> Float[jax.Array, "*lanes"]:
     """The lead at which the loss is to have its boundary: that asked for, or 0 if it is narrow.
 

@@ -4,12 +4,18 @@ import dataclasses
 import typing
 from typing import Any, Literal
 
+import jax
+
 from jaxadv.attacks.settings import converted
 
 
 @dataclasses.dataclass(frozen=True)
 class AttackOptions:
-    """Settings of `minimal_adversarial`, hashable, so that jit can treat them as static."""
+    """Settings of `minimal_adversarial`.
+
+    A pytree whose leaves are the numbers: another one needs no compilation, but for `STATIC`, and
+    for None in place of a number.
+    """
 
     solver: Literal["lockstep", "lbfgsb"] = "lockstep"
     """lockstep: no image waits for another's line search or descent; lbfgsb: jaxopt's L-BFGS-B,
@@ -94,3 +100,24 @@ class AttackOptions:
         """Half to a quarter of the gradients, distortions up to 1 % larger; settings as given."""
         given: dict[str, Any] = {"smoothing_steps": 60, "restart": False, "tol": 3e-4} | settings
         return cls(**given)
+
+
+STATIC = "solver", "penalty", "history_size", "batch_size"
+NUMBERS = tuple(
+    field.name for field in dataclasses.fields(AttackOptions) if field.name not in STATIC
+)
+
+
+def _flattened(options):
+    numbers, static = ([getattr(options, name) for name in names] for names in (NUMBERS, STATIC))
+    return numbers, tuple(static)
+
+
+def _unflattened(static, numbers):
+    options = object.__new__(AttackOptions)  # unchecked, as numbers may be tracers
+    for name, value in zip((*NUMBERS, *STATIC), (*numbers, *static), strict=True):
+        object.__setattr__(options, name, value)
+    return options
+
+
+jax.tree_util.register_pytree_node(AttackOptions, _flattened, _unflattened)

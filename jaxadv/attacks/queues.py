@@ -41,9 +41,9 @@ def attack(
     """
     devices = tuple(jax.local_devices())
     lanes, queue = lanes_and_queue(logits_fn, params, options, x[:1], devices[0].platform)
+    solve = _sharded_solve(logits_fn, lanes, devices)
     # Lanes are all that the batch size changes: others of as many use the same compilation.
-    settings = dataclasses.replace(options, batch_size=None)
-    solve = _sharded_solve(logits_fn, settings, lanes, devices)
+    whole = dataclasses.replace(options, batch_size=None), params
     results = []
     for start in range(0, len(x), queue * len(devices)):
         chunk = slice(start, start + queue * len(devices))
@@ -51,7 +51,7 @@ def attack(
         counts = np.array([len(part) for part in parts[0]])
         problems = (np.concatenate([padded(part, queue) for part in split]) for split in parts)
         with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
-            result = solve(params, *problems, counts)
+            result = solve(*whole, *problems, counts)
         real = np.concatenate([np.arange(queue) < count for count in counts])
         results.append(AttackResult(*(np.asarray(array)[real] for array in result)))
         if progress:
@@ -60,12 +60,12 @@ def attack(
 
 
 @functools.lru_cache(maxsize=8)  # a compiled attack takes 20 MB
-def _sharded_solve(logits_fn, options, lanes, devices):
-    """Compiled (params, x, target, counts) -> outcome, with a loop of its own per device."""
-    return sharded(functools.partial(_solve, logits_fn, options, lanes), devices)
+def _sharded_solve(logits_fn, lanes, devices):
+    """Compiled (options, params, x, target, counts) -> outcome, with a loop for each device."""
+    return sharded(functools.partial(_solve, logits_fn, lanes), devices, whole=2)
 
 
-def _solve(logits_fn, options, lanes, params, x, target, count):
+def _solve(logits_fn, lanes, options, params, x, target, count):
     """Solves a queue, and judges the outcome by a forward pass: the fields of `AttackResult`."""
     in_batches = functools.partial(_in_batches, lanes, count[0])
     hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))

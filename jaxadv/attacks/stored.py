@@ -131,7 +131,7 @@ def _fingerprint(params, identity, options):
     """Of all that results follow from, but for the problems."""
     precision = str(jax.dtypes.canonicalize_dtype(np.float64))  # that JAX computes in
     code = cache.source_fingerprint(*CODE)
-    return cache.fingerprint(params, identity, options, precision, code)
+    return cache.fingerprint(params, identity, repr(options), precision, code)
 
 
 def _path(cache_dir, name, part, key):

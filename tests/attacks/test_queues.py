@@ -23,15 +23,31 @@ def test_progress_counts_every_image_once(monkeypatch):
     assert seen == [16, 5]  # 8 lanes on each of two devices
 
 
+def test_other_numbers_need_no_compilation(monkeypatch):
+    params, x, target = linear_problem(3)
+    monkeypatch.setattr(queues, "CPU_LANES", 8)  # the program of the test above
+    minimal_adversarial(linear, params, x, target)
+    numbers = dict.fromkeys(("smoothing_steps", "max_iterations", "max_evaluations"), 40)
+    others = [
+        AttackOptions.quick(),
+        AttackOptions(**numbers, c_steps=1, growth=2, bracket=1.5, margin=0.1, temperature=0.1),
+    ]
+    solve = queues._sharded_solve(linear, 8, tuple(jax.local_devices()))
+    compiled = solve._cache_size()
+    for options in others:
+        minimal_adversarial(linear, params, x, target, options)
+    assert solve._cache_size() == compiled >= 1
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_devices_do_not_communicate(solver):
     params, x, target = linear_problem(1)
     devices, options = tuple(jax.local_devices()), AttackOptions(solver=solver)
     lanes, queue = queues.lanes_and_queue(linear, params, options, x, "cpu")
-    solve = queues._sharded_solve(linear, options, lanes, devices)
+    solve = queues._sharded_solve(linear, lanes, devices)
     x, target = np.resize(x, (2 * queue, x.size)), np.resize(np.int32(target), 2 * queue)
     with jax.default_matmul_precision("highest"):  # the program that attacks run
-        text = solve.lower(params, x, target, np.full(2, queue)).compile().as_text()
+        text = solve.lower(options, params, x, target, np.full(2, queue)).compile().as_text()
     assert "while" in text
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert collective not in text

@@ -36,13 +36,14 @@ def transitions():
     x = jnp.asarray(rng.uniform(size=(LANES, PIXELS)), jnp.float32)
     target = jnp.asarray(rng.integers(0, 10, LANES))
     evaluate = functools.partial(loop._evaluate, network, params, (PIXELS,))
-    tick_once = jax.jit(functools.partial(loop._tick, options, noise_for(options, x[0]), evaluate))
+    tick_once = jax.jit(loop._tick, static_argnums=2)
+    noise = noise_for(x[0])
     lane = loop._loaded((x, target, jnp.zeros(LANES)), jnp.array(LANES), jnp.arange(LANES))
     state = lane, Vectors(x, x, 0 * x, 0 * x, x, x), no_pairs(4, LANES, PIXELS, x.dtype)
     followed = set()
     for tick in range(options.max_evaluations):
         before = state[0].stage
-        state = tick_once(jnp.array(tick), *state)
+        state = tick_once(options, noise, evaluate, jnp.array(tick), *state)
         followed |= set(zip(before.tolist(), state[0].stage.tolist(), strict=True))
     assert (state[0].stage == Stage.DONE).all() and (state[0].evaluations <= 150).all()
     return {(Stage(one), Stage(other)) for one, other in followed}

@@ -109,9 +109,9 @@ def smallest_r(
     return jnp.clip(x - multiplier * gradient, 0, 1) - x
 
 
-def noise_for(options: AttackOptions, x: Float[jax.Array, " n"]) -> Float[jax.Array, " m"]:
+def noise_for(x: Float[jax.Array, " n"]) -> Float[jax.Array, " m"]:
     """The noise that lanes with images like the (n,) x are displaced by."""
-    size = len(x) + tuning.SHIFT * options.smoothing_steps * options.smoothing_rounds
+    size = len(x) + tuning.SHIFT * tuning.WINDOWS
     return jax.random.normal(jax.random.key(0), (size,), x.dtype)
 
 
@@ -127,4 +127,4 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    return tuning.SHIFT * steps, tuning.NOISE * share * unit
+    return tuning.SHIFT * (steps % tuning.WINDOWS), tuning.NOISE * share * unit

@@ -49,7 +49,7 @@ def solve(
     """
     queue = images.reshape(len(images), -1), targets, hidden
     size, dtype = queue[0].shape[1], images.dtype
-    noise = noise_for(options, queue[0][0])
+    noise = noise_for(queue[0][0])
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
 
     def tick_all(carry):
@@ -81,8 +81,7 @@ def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)
     vectors = _moved(move, vectors, found, y)
     vectors, pairs = _aimed(options, tick, lane, move, vectors, pairs, s, y)
-    if options.smoothing_steps:
-        lane, vectors = _averaged(options, noise, lane, move, vectors)
+    lane, vectors = _averaged(options, noise, lane, move, vectors)
     return lane, vectors, pairs
 
 

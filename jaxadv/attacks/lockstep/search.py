@@ -51,12 +51,10 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     too_large = polish.step**2 * lane.point.r_r > tuning.HOPELESS**2 * lane.best.r_r
     hopeless = (lane.round > 0) & too_large
     after_coarse = select(hopeless, done, finely(lane, bracket.c))
-    after_fine = polish
-    if options.tol < tuning.COARSE:
-        sharpest = tuning.TIE * lane.start.temperature
-        tie = (lane.temperature > sharpest) & (_dominance(options, lane) < tuning.DOMINANT)
-        finest = finely(lane, bracket.c)._replace(temperature=sharpest)
-        after_fine = select(tie, finest, polish)
+    sharpest = tuning.TIE * lane.start.temperature
+    tie = (lane.temperature > sharpest) & (_dominance(options, lane) < tuning.DOMINANT)
+    finest = finely(lane, bracket.c)._replace(temperature=sharpest)
+    after_fine = select(tie & (options.tol < tuning.COARSE), finest, polish)
     near = found_any | on_boundary
     elsewhere = select(descents_fail, at_x(averaging(lane, steps)), done)
     ended = select(near, select(lane.fine, after_fine, after_coarse), elsewhere)
@@ -119,7 +117,7 @@ def on_ray(
 
     `growth` is that of the margin along r, per fraction of r.
     """
-    margins = options.margin, min(options.margin, tuning.BEYOND)
+    margins = options.margin, jnp.minimum(options.margin, tuning.BEYOND)
     lead, beyond = (lead_asked(margin, lane, seen) for margin in margins)
     missing = lead + beyond - seen.margin
     change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)

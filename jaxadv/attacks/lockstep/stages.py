@@ -103,11 +103,10 @@ def _started(options, lane, seen, products, stay):
         fine=jnp.array(not sharp),
         bracket=lane.bracket._replace(c=jnp.where(usable, c, 1.0)),
     )
-    if options.smoothing_steps and sharp:
-        # At so high a temperature all classes count, and a tie does not look non-smooth.
-        lane = entering(lane, Stage.PROBE, gap)
-    else:
-        lane = entering(lane, Stage.REFRESH, tuning.SOFT * final if sharp else final)
+    descend = entering(lane, Stage.REFRESH, tuning.SOFT * final if sharp else final)
+    # At so high a temperature all classes count, and a tie does not look non-smooth.
+    probe = entering(lane, Stage.PROBE, gap)
+    lane = select(sharp & (options.smoothing_steps > 0), probe, descend)
     move = stay._replace(to_x=jnp.array(True), weight=jnp.ones_like(gap))
     return lane._replace(stage=jnp.where(over, Stage.DONE, lane.stage)), move
 
@@ -129,7 +128,7 @@ def _descended(options, lane, seen, products, stay):
     shrink = jnp.where(shrink > 0, shrink, tuning.SHRINK[0])  # NaN
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(step=jnp.where(accepted, 1.0, lane.step * shrink))
-    tol = jnp.where(lane.fine, options.tol, max(options.tol, tuning.COARSE))
+    tol = jnp.where(lane.fine, options.tol, jnp.maximum(options.tol, tuning.COARSE))
     over = (
         (accepted & (-change <= tol * c * weight * products.r_r / 2))
         | (lane.step < tuning.SHORTEST_STEP)

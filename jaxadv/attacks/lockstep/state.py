@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep import tuning
@@ -198,7 +199,7 @@ def succeeds(options: AttackOptions, lane: Lane, seen: Evaluation) -> Bool[jax.A
     return seen.margin >= lead_asked(options.margin, lane, seen)
 
 
-def lead_asked(margin: float, lane: Lane, seen: Evaluation) -> Float[jax.Array, ""]:
+def lead_asked(margin: ArrayLike, lane: Lane, seen: Evaluation) -> Float[jax.Array, ""]:
     """By how much the target's logit must lead, by a margin."""
     return least_lead(margin, lane.start.gap, seen.magnitude, lane.start.hidden)
 

@@ -40,6 +40,7 @@ DOMINANT = 0.99  # share of the largest class among the others, above which ther
 # Gradient averaging
 NOISE = 1.5  # root mean square of the noise at first, in units of that of r
 SHIFT = 101  # pixels by which the window on the noise moves; not a side of any common image
+WINDOWS = 1000  # places of the window, after which it starts anew
 NOISELESS = 0.2  # of the steps, those at the end without noise
 AVERAGING = 0.8, 0.01  # weight of a new gradient in the average, at first and at least
 NONSMOOTH = 0.8  # the boundary is non-smooth if gradients at displaced points have a smaller cosine
