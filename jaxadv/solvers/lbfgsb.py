@@ -1,21 +1,20 @@
 """jaxopt's L-BFGS-B, mended.
 
-`LBFGSB` is a drop-in replacement for `jaxopt.LBFGSB` 0.8.5. It keeps jaxopt's options, state and
-line searches and replaces the computation of the search direction and the upkeep of the pairs:
+`LBFGSB` is a drop-in replacement for `jaxopt.LBFGSB` 0.8.5. It keeps jaxopt's options and state,
+and replaces the computation of the search direction, the upkeep of the pairs, and the line search
+by zooming:
 
 1. jaxopt bounds the subspace step's fraction only from above. A free coordinate that rounding put
    outside its bound makes the fraction negative, without limit, and the iterate leaves the box.
-   Here every point is clipped to the box and the fraction to [0, 1].
+   Here every point is clipped to the box.
 2. jaxopt cuts the whole subspace step at the first bound. Here the step is projected onto the box,
-   and cut only if the projection is no descent direction (Morales & Nocedal, 2011).
+   and cut only if that loses descent (`compact`; Morales & Nocedal, 2011).
 3. jaxopt writes the pairs into a circular buffer and then reads the lower triangle of SᵀY as if
    they were in order of time. Here the newest pair is always the last.
-
-Besides, the generalised Cauchy point is found by prefix sums over all breakpoints instead of a loop
-over them, so that vmapped problems do not wait for the one that passes the most breakpoints.
-
-[BLN] Byrd, Lu, Nocedal, Zhu: A limited memory algorithm for bound constrained optimization, 1995.
-[MN] Morales, Nocedal: Remark on "Algorithm 778: L-BFGS-B", 2011.
+4. jaxopt's search for the generalised Cauchy point is a loop over breakpoints, and its line search
+   by zooming has loops in loops: under `vmap`, each problem waits in all of them for all others.
+   Here a projected gradient step takes the place of the one, and the line search is a single loop
+   with one gradient per turn (`line_search`).
 """
 
 import warnings
@@ -31,6 +30,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="JAXopt is no longer maintained")
     import jaxopt
     from jaxopt._src.linesearch_util import _init_stepsize
+
+from jaxadv.solvers import compact, line_search
 
 
 class LBFGSB(jaxopt.LBFGSB):
@@ -74,8 +75,8 @@ class LBFGSB(jaxopt.LBFGSB):
         s_history = jax.vmap(lambda pair: ravel_pytree(pair)[0])(state.s_history)
         y_history = jax.vmap(lambda pair: ravel_pytree(pair)[0])(state.y_history)
 
-        model = _quadratic_model(s_history, y_history, state.theta)
-        direction = _model_minimiser(x, grad, lower, upper, model) - x
+        model = _model(s_history, y_history, state)
+        direction = compact.step_to_minimiser(model, grad, x - lower, upper - x)
         stepsize, step = self._line_search(params, state, unravel(direction), bounds, args, kwargs)
         # Rounding in x + direction can leave the box by one unit in the last place.
         new_x = jnp.clip(ravel_pytree(step.params)[0], lower, upper)
@@ -129,7 +130,7 @@ class LBFGSB(jaxopt.LBFGSB):
             if bounds is not None:
                 new_params = jax.tree.map(jnp.clip, new_params, *bounds)
             (value, aux), grad = self._value_and_grad_with_aux(new_params, *args, **kwargs)
-            return stepsize, _UnsearchedStep(new_params, value, grad, aux)
+            return stepsize, _Step(new_params, value, grad, aux)
         stepsize: Any = _init_stepsize(
             self.linesearch_init,
             self.max_stepsize,
@@ -137,6 +138,8 @@ class LBFGSB(jaxopt.LBFGSB):
             self.increase_factor,
             state.stepsize,
         )
+        if self.linesearch == "zoom":
+            return self._zoomed(stepsize, params, state, direction, bounds, args, kwargs)
         return self.run_ls(
             stepsize,
             params,
@@ -147,26 +150,52 @@ class LBFGSB(jaxopt.LBFGSB):
             fun_kwargs=kwargs,
         )
 
+    def _zoomed(self, stepsize, params, state, direction, bounds, args, kwargs):
+        """Evaluates steps until one satisfies the weak Wolfe conditions, or `maxls` are tried."""
+        grad, along = ravel_pytree(state.grad)[0], ravel_pytree(direction)[0]
+        search = line_search.begun(state.value, grad @ along, stepsize)
 
-class _UnsearchedStep(NamedTuple):
-    """What a line search returns, for a step of given length."""
+        def evaluated(carry):
+            search, step, *_ = carry
+            new = jax.tree.map(lambda p, d: p + search.step * d, params, direction)
+            if bounds is not None:
+                new = jax.tree.map(jnp.clip, new, *bounds)
+            (value, aux), new_grad = self._value_and_grad_with_aux(new, *args, **kwargs)
+            slope = ravel_pytree(new_grad)[0] @ along
+            finite = jnp.isfinite(value) & jnp.isfinite(slope)
+            tried, accepted, failed = line_search.decided(
+                search,
+                value=jnp.where(finite, value, jnp.inf),
+                slope=slope,
+                predicted=search.step * search.start.slope,
+                longest=self.max_stepsize,
+                most=self.maxls - 1,  # and one that goes back
+            )
+            # As where the gradient is wrong: a step so short that the value cannot tell.
+            shortest = jnp.finfo(value.dtype).eps ** 0.5
+            nowhere = accepted & (search.step < shortest) & (value >= state.value)
+            count = step.iter_num + 1
+            step = _Step(new, value, new_grad, aux, failed | nowhere, count, count, count)
+            return tried, step, search.step, accepted | failed
+
+        aux, none = state.aux, jnp.zeros((), int)
+        step = _Step(params, state.value, state.grad, aux, jnp.array(False), none, none, none)
+        carry = search, step, search.step, jnp.array(False)
+        _, step, stepsize, _ = jax.lax.while_loop(lambda carry: ~carry[3], evaluated, carry)
+        return stepsize, step
+
+
+class _Step(NamedTuple):
+    """What a line search returns."""
 
     params: Any
     value: jax.Array
     grad: Any
     aux: Any
     failed: Any = np.False_  # whose ~ is logical
-    iter_num: int = 0
-    num_fun_eval: int = 1
-    num_grad_eval: int = 1
-
-
-class _QuadraticModel(NamedTuple):
-    """B = θI − W M Wᵀ, the compact quasi-Newton matrix ([BLN] eq. 3.2)."""
-
-    theta: jax.Array
-    w: jax.Array  # (n, 2m)
-    m: jax.Array  # (2m, 2m)
+    iter_num: Any = 0
+    num_fun_eval: Any = 1
+    num_grad_eval: Any = 1
 
 
 def _ravel_bounds(bounds, x):
@@ -175,81 +204,8 @@ def _ravel_bounds(bounds, x):
     return tuple(ravel_pytree(bound)[0] for bound in bounds)
 
 
-def _quadratic_model(s, y, theta):
-    """[BLN] eq. 3.3 and 3.4 for pairs (m, n) in order of time, scaled to sᵀy = 1.
-
-    Slots not yet used hold zeros: they add an identity block that W multiplies by zero.
-    """
-    identity = jnp.eye(len(s), dtype=s.dtype)
-    unused = jnp.all(s == 0, axis=1)
-    lower = jnp.tril(s @ y.T, -1)
-    gram = theta * (s @ s.T) + jnp.diag(unused.astype(s.dtype))
-    m = jnp.linalg.inv(jnp.block([[-identity, lower.T], [lower, gram]]))
-    return _QuadraticModel(theta, jnp.concatenate([y, theta * s]).T, m)
-
-
-def _model_minimiser(x, grad, lower, upper, model):
-    """Approximate minimiser, inside the box, of gᵀ(z − x) + ½(z − x)ᵀB(z − x)."""
-    cauchy, free = _cauchy_point(x, grad, lower, upper, model)
-    newton = cauchy + jnp.where(free, _subspace_step(x, grad, cauchy, free, model), 0.0)
-    projected = jnp.clip(newton, lower, upper)
-    is_descent = jnp.vdot(grad, projected - x) < 0
-    return jnp.where(is_descent, projected, _truncated(cauchy, newton, lower, upper))
-
-
-def _cauchy_point(x, grad, lower, upper, model):
-    """First local minimiser of the model along x(t) = clip(x − t g), and what is free there.
-
-    [BLN] algorithm CP. Between two breakpoints τ the model is the parabola whose slope f' and
-    curvature f'' at τ follow from sums over the coordinates that still move, so all of them come
-    from prefix sums over the sorted breakpoints.
-    """
-    theta, w, m = model
-    bound = jnp.where(grad < 0, upper, lower)
-    breakpoints = jnp.where(grad == 0, jnp.inf, (x - bound) / jnp.where(grad == 0, 1.0, grad))
-    breakpoints = jnp.maximum(breakpoints, 0.0)  # x may be outside its bound by rounding
-    order = jnp.argsort(breakpoints)
-    tau, g, rows = breakpoints[order], grad[order], w[order]
-    finite_tau = jnp.where(jnp.isinf(tau), 0.0, tau)
-
-    # Entry j: the coordinates that still move past the j-th breakpoint; entry 0: from t = 0 on.
-    g_rows = g[:, None] * rows
-    moving_g = _suffix_sums(g**2)
-    p = -_suffix_sums(g_rows)  # Wᵀd
-    start = jnp.concatenate([jnp.zeros_like(tau[:1]), finite_tau])
-    stopped = jnp.cumsum(finite_tau[:, None] * g_rows, axis=0)
-    c = start[:, None] * p - jnp.pad(stopped, ((1, 0), (0, 0)))  # Wᵀ(x(τ) − x)
-    pm = p @ m
-    slope = -moving_g + theta * start * moving_g - jnp.sum(pm * c, axis=1)
-    curvature = theta * moving_g - jnp.sum(pm * p, axis=1)
-
-    end = jnp.concatenate([tau, jnp.full_like(tau[:1], jnp.inf)])
-    newton = start + jnp.maximum(-slope / jnp.maximum(curvature, jnp.finfo(x.dtype).tiny), 0.0)
-    t = newton[jnp.argmax((end > start) & ((slope >= 0) | (newton < end)))]
-    free = breakpoints > t
-    return jnp.where(free, jnp.clip(x - t * grad, lower, upper), bound), free
-
-
-def _subspace_step(x, grad, cauchy, free, model):
-    """Newton step of the model from the Cauchy point over the free coordinates ([BLN] sec. 5.1)."""
-    theta, w, m = model
-    moved = cauchy - x
-    w_free = jnp.where(free[:, None], w, 0.0)
-    reduced_grad = jnp.where(free, grad + theta * moved - w @ (m @ (moved @ w)), 0.0)
-    n = jnp.eye(len(m), dtype=m.dtype) - m @ (w_free.T @ w_free) / theta
-    v = jnp.linalg.solve(n, m @ (reduced_grad @ w_free))
-    return -reduced_grad / theta - w_free @ v / theta**2
-
-
-def _truncated(start, end, lower, upper):
-    """The last point of the segment from start to end that is inside the box."""
-    step = end - start
-    room = jnp.where(step > 0, upper - start, lower - start)
-    fraction = jnp.where(step == 0, 1.0, room / jnp.where(step == 0, 1.0, step))
-    return jnp.clip(start + jnp.clip(jnp.min(fraction), 0.0, 1.0) * step, lower, upper)
-
-
-def _suffix_sums(values):
-    """(n, …) -> (n + 1, …): sums of values[j:], exactly 0 at the end."""
-    sums = jnp.cumsum(values[::-1], axis=0)[::-1]
-    return jnp.concatenate([sums, jnp.zeros_like(sums[:1])])
+def _model(s, y, state):
+    """The model of pairs (m, n) in order of time, the newest last, scaled to sᵀy = 1."""
+    count = jnp.minimum(state.num_updates, len(s))
+    s, y = (jnp.roll(pairs, count, axis=0) for pairs in (s, y))  # the oldest first
+    return compact.Model(s, y, jnp.tril(s @ y.T, -1), count, state.theta)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from jaxadv.solvers.trees import select
@@ -38,11 +39,13 @@ class Search(NamedTuple):
     trials: Int[jax.Array, ""]
 
 
-def begun(value: Float[jax.Array, ""], slope: Float[jax.Array, ""]) -> Search:
-    """A search from a point with that value, and that slope along the direction."""
+def begun(
+    value: Float[jax.Array, ""], slope: Float[jax.Array, ""], step: ArrayLike = 1.0
+) -> Search:
+    """A search from a point with that value and slope along the direction, and its first step."""
     zero, infinity = jnp.zeros_like(value), jnp.full_like(value, jnp.inf)
     start = Point(zero, value, slope)
-    return Search(start, start, Point(infinity, infinity, zero), zero + 1, jnp.zeros((), int))
+    return Search(start, start, Point(infinity, infinity, zero), zero + step, jnp.zeros((), int))
 
 
 def decided(
@@ -50,6 +53,8 @@ def decided(
     value: Float[jax.Array, ""],
     slope: Float[jax.Array, ""],
     predicted: Float[jax.Array, ""],
+    longest: ArrayLike = jnp.inf,
+    most: ArrayLike = TRIALS,
 ) -> tuple[Search, Bool[jax.Array, ""], Bool[jax.Array, ""]]:
     """Takes in what was found at the step that was tried.
 
@@ -58,6 +63,8 @@ def decided(
       value: of the objective; ∞ where it, or its gradient, is not finite.
       slope: along what of the direction still moves there.
       predicted: the objective's change to first order; 0 where the step was too short to move.
+      longest: step, which is not too short.
+      most: steps to try.
 
     Returns:
       The search with the next step to try; whether this one is accepted; whether none will be.
@@ -69,10 +76,12 @@ def decided(
     flat = slope <= (2 * APPROXIMATE - 1) * start.slope
     sufficient = (value < jnp.inf) & (predicted < 0) & (decreased | (level & flat))
     too_short = sufficient & (slope < WOLFE * start.slope) & (here.step > low.step)
+    too_short &= here.step < longest
     low, high = select(too_short, here, low), select(sufficient, search.high, here)
-    step = jnp.where(jnp.isinf(high.step), _beyond(search.low, here), _between(low, high))
+    beyond = jnp.minimum(_beyond(search.low, here), longest)
+    step = jnp.where(jnp.isinf(high.step), beyond, _between(low, high))
     trials = search.trials + 1
-    exhausted = (trials >= TRIALS) | (high.step * (1 - 4 * eps) <= low.step)
+    exhausted = (trials >= most) | (high.step * (1 - 4 * eps) <= low.step)
     exhausted |= ~too_short & ((predicted >= 0) | (here.step * descent(search) <= eps))
     accepted = sufficient & (exhausted | ~too_short)
     failed = ~accepted & exhausted & (low.step == 0)
