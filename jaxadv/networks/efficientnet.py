@@ -84,6 +84,10 @@ def efficientnet_lite(variant: int = 0, classes: int = 1000, side: int | None = 
     excitation. Its batch normalisation is part of the convolutions, its dropout is left out. A
     layer is a block, or one of "standardise", "stem", "head", "pool" and "fc".
 
+    >>> network = efficientnet_lite(1, classes=10)
+    >>> network.input_shape, len(network.layers)
+    ((240, 240, 3), 26)
+
     Args:
       variant: 0, 1 or 2.
       classes: number of logits.
