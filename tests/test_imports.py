@@ -39,7 +39,7 @@ def imports(path):
     "package, importers",
     [
         ("tensorflow_datasets", {"datasets/tfds.py"}),
-        ("flax", {"networks/layers.py", "zoo/kept.py"}),
+        ("flax", {"networks/inverted_residual.py", "networks/layers.py", "zoo/kept.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"runs/arguments.py"}),
         ("rich", {"runs/console.py", "runs/command.py", "reports/tables.py"}),

