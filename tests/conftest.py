@@ -29,8 +29,7 @@ CHECKED = (  # all, but for the solver that derives from jaxopt's
 )
 UNOPTIMISED = (
     *("certify/test_lower_bounds.py", "commands", "docs", "measures", "networks", "spectral"),
-    *("solvers/test_bounded.py", "solvers/test_lbfgsb.py", "solvers/test_pairs.py"),
-    *("training", "zoo/test_kept.py", "zoo/test_models.py"),
+    *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
 )
 install_import_hook(
     [f"jaxadv.{folder}" for folder in CHECKED],
