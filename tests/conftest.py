@@ -28,6 +28,7 @@ CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("solvers.pairs", "solvers.trees", "spectral", "storage", "training", "zoo"),
 )
 UNOPTIMISED = (
+    *(f"attacks/test_{each}.py" for each in ("closed_forms", "failures", "stored", "untargeted")),
     *("certify/test_lower_bounds.py", "commands", "docs", "measures", "networks", "spectral"),
     *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
 )
