@@ -121,7 +121,7 @@ def attacks(model: zoo.Model, config: Config, targeted: bool) -> list[Attack]:
     return [
         ours(OURS, call),
         ours("ours, quick", functools.partial(call, options=AttackOptions.quick())),
-        ours("ours, 3 rounds", functools.partial(call, options=AttackOptions(smoothing_rounds=3))),
+        ours("ours, 3 rounds", functools.partial(call, options=AttackOptions(rounds=3))),
         ours("ours, paper's loss", functools.partial(call, options=AttackOptions.paper())),
         *libraries,
         ours(

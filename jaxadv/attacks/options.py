@@ -30,9 +30,9 @@ class AttackOptions:
     """Gradients averaged over noise, per image whose boundary is not smooth, as those of networks
     with ReLU and max-pooling, or where descents fail; 0 for none. More find smaller distortions.
     Lockstep only."""
-    smoothing_rounds: int = 1
-    """Attacks on such an image, each with other noise, as far as `max_evaluations` allows. Lockstep
-    only."""
+    rounds: int = 1
+    """Attacks on each image, as far as `max_evaluations` allows, from other points: with other
+    noise, where gradients are averaged over it. The smallest distortion counts. Lockstep only."""
     restart: bool = True
     """Attack an image whose descent took long once more, from a much softer loss. Lockstep only."""
     tol: float = 3e-6
@@ -68,7 +68,7 @@ class AttackOptions:
             object.__setattr__(self, name, converted(name, getattr(self, name), expected))
         for name in (
             *("c_steps", "max_iterations", "max_evaluations"),
-            *("history_size", "batch_size", "smoothing_rounds"),
+            *("history_size", "batch_size", "rounds"),
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -99,6 +99,12 @@ class AttackOptions:
     def quick(cls, **settings: Any) -> "AttackOptions":
         """Half to a quarter of the gradients, distortions up to 1 % larger; settings as given."""
         given: dict[str, Any] = {"smoothing_steps": 60, "restart": False, "tol": 3e-4} | settings
+        return cls(**given)
+
+    @classmethod
+    def thorough(cls, **settings: Any) -> "AttackOptions":
+        """As many attacks on each image as 2,000 gradients allow, 32 at most; settings as given."""
+        given: dict[str, Any] = {"rounds": 32, "max_evaluations": 2000} | settings
         return cls(**given)
 
 

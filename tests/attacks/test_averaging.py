@@ -30,7 +30,7 @@ def attack(params, x, target, **settings):
 def test_nonsmooth_boundaries_are_averaged():
     problem = nonsmooth_problem()
     plain, averaged = attack(*problem, smoothing_steps=0), attack(*problem)
-    more = attack(*problem, smoothing_rounds=3)
+    more = attack(*problem, rounds=3)
     assert averaged.evaluations.mean() >= 150
     assert averaged.distortion.mean() < 0.99 * plain.distortion.mean()
     assert (more.distortion <= averaged.distortion).all()

@@ -119,3 +119,18 @@ def test_quick_options_take_fewer_gradients(attacked, mlp_on_mnist):
     assert result.success.all()
     assert result.evaluations.mean() <= 0.75 * expected.evaluations.mean()
     assert result.distortion.mean() <= 1.01 * expected.distortion.mean()
+
+
+@pytest.mark.slow
+def test_more_attacks_find_smaller_distortions(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x, target = mnist.images[:300], wrong_targets(mnist.labels[:300], 10, seed=1)
+    once, more = (
+        minimal_adversarial(network.logits, params, x, target, options)
+        for options in (AttackOptions(), AttackOptions.thorough(max_evaluations=600))
+    )
+    ratio = more.distortion / once.distortion
+    assert more.success.all()
+    assert ratio.max() <= 1 + 1e-6
+    assert ratio.min() < 0.98
+    assert 300 < more.evaluations.mean() < more.evaluations.max() <= 600

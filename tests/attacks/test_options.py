@@ -50,7 +50,7 @@ def test_options(setting, message):
         ({"restart": 1}, "restart must be of type bool, got 1"),
         ({"penalty": np.zeros(2)}, "penalty must be one of .*, got array"),
         ({"tol": None}, "tol must be of type float, got None"),
-        ({"smoothing_rounds": None}, "smoothing_rounds must be of type int, got None"),
+        ({"rounds": None}, "rounds must be of type int, got None"),
     ],
 )
 def test_settings_of_the_wrong_type(setting, message):

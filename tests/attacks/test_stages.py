@@ -30,7 +30,7 @@ def network(params, x):
 def transitions():
     """Pairs of stages that followed each other, of `LANES` problems with a budget of 150."""
     rng = np.random.default_rng(0)
-    options = AttackOptions(smoothing_steps=20, smoothing_rounds=2, max_evaluations=150)
+    options = AttackOptions(smoothing_steps=20, rounds=2, max_evaluations=150)
     shapes = (PIXELS, 10), (10, 10)
     params = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
     x = jnp.asarray(rng.uniform(size=(LANES, PIXELS)), jnp.float32)

@@ -50,16 +50,29 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     done = lane._replace(stage=at_stage(Stage.DONE))
     too_large = polish.step**2 * lane.point.r_r > tuning.HOPELESS**2 * lane.best.r_r
     hopeless = (lane.round > 0) & too_large
-    after_coarse = select(hopeless, done, finely(lane, bracket.c))
     sharpest = tuning.TIE * lane.start.temperature
     tie = (lane.temperature > sharpest) & (_dominance(options, lane) < tuning.DOMINANT)
     finest = finely(lane, bracket.c)._replace(temperature=sharpest)
     after_fine = select(tie & (options.tol < tuning.COARSE), finest, polish)
     near = found_any | on_boundary
     elsewhere = select(descents_fail, at_x(averaging(lane, steps)), done)
-    ended = select(near, select(lane.fine, after_fine, after_coarse), elsewhere)
+    ended = select(lane.fine, after_fine, finely(lane, bracket.c))
+    ended = select(near, select(hopeless, another_attack(options, lane), ended), elsewhere)
     over = on_boundary | exhausted
     return select(over, ended, another), over & ~near & descents_fail
+
+
+def another_attack(options: AttackOptions, lane: Lane) -> Lane:
+    """The beginning of one more attack on the problem, by averaging, or none.
+
+    Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere.
+    """
+    c = jnp.where(jnp.isfinite(lane.best.r_r), lane.best.c, lane.bracket.c)
+    steps = jnp.where(lane.averaging_steps > 0, lane.averaging_steps, tuning.SCATTERED)
+    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
+    more = (lane.round + 1 < options.rounds) & (steps <= left)
+    anew = averaging(finely(lane, c), steps)._replace(round=lane.round + 1)
+    return select(more, anew, lane._replace(stage=at_stage(Stage.DONE)))
 
 
 def _dominance(options, lane):

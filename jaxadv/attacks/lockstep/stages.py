@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.averaging import averaged, probed
-from jaxadv.attacks.lockstep.search import minimised, on_ray
+from jaxadv.attacks.lockstep.search import another_attack, minimised, on_ray
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
@@ -148,17 +148,13 @@ def _polished(options, lane, seen, products, stay):
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
-    found_any = jnp.isfinite(lane.best.r_r)
-    anew = finely(lane, jnp.where(found_any, lane.best.c, lane.bracket.c))._replace(
-        fine=jnp.array(False), round=lane.round + 1
+    c = jnp.where(jnp.isfinite(lane.best.r_r), lane.best.c, lane.bracket.c)
+    softly = at_x(finely(lane, c))._replace(
+        fine=jnp.array(False),
+        temperature=tuning.VERY_SOFT * lane.start.temperature,
+        round=lane.round + 1,
     )
-    softly = at_x(anew._replace(temperature=tuning.VERY_SOFT * lane.start.temperature))
     hard = options.restart & (lane.evaluations > tuning.HARD) & (lane.round == 0)
-    nonsmooth = lane.averaging_steps > 0
-    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
-    more = (lane.round + 1 < options.smoothing_rounds) & (lane.averaging_steps <= left)
-    restarts = over & ~nonsmooth & hard
-    another = select(restarts, softly, another)
-    averages = anew._replace(stage=at_stage(Stage.AVERAGE))
-    another = select(over & nonsmooth & more, averages, another)
-    return another, stay._replace(to_x=restarts)
+    restarts = over & hard & (lane.averaging_steps == 0)
+    another = select(over, another_attack(options, lane), another)
+    return select(restarts, softly, another), stay._replace(to_x=restarts)

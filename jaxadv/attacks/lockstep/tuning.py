@@ -29,7 +29,9 @@ LEAST_GROWTH = 1e-12  # of the margin along r, taken for smaller ones
 
 # A second attack
 HARD = 70  # gradients after which a problem was hard
-HOPELESS = 1.01  # a second attack whose coarse distortion is so much larger than the first's ends
+HOPELESS = 1.01  # a second attack whose distortion comes out so much larger than the first's ends
+SCATTERED = 2  # points that are averaged to begin one more, where the boundary is smooth
+SCATTERING = 6.0  # their noise, as NOISE
 
 # Temperatures, in units of the final one
 SOFT = 4.0  # of the coarse descent
