@@ -7,6 +7,7 @@ import pytest
 import scipy.optimize
 
 from jaxadv import AttackOptions, Status, minimal_adversarial
+from jaxadv.attacks import wrong_targets
 
 
 def test_every_image_of_mnist_succeeds_in_the_box(attacked):
