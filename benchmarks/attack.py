@@ -33,7 +33,7 @@ from jaxadv.runs import command
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import check_count
 
-WIDTH = 170  # of the tables, in characters, where the terminal has fewer
+WIDTH = 175  # of the tables, in characters, where the terminal has fewer
 ON_PHOTOGRAPHS = OURS, QUICK, *(f"adv-lib {name}" for name in ("PDGD 500", "DDN 100", "FMN 100"))
 
 

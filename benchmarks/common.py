@@ -124,7 +124,7 @@ def machine(cores: tuple[int, ...] | None) -> str:
     if cores is None:
         return f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}"
     names = ", ".join(map(str, sorted(set(cores))))
-    return f"{cpu_model()} with {os.cpu_count()} cores, of which {names}"
+    return f"{cpu_model()} with {os.cpu_count()} cores, pinned to {names}"
 
 
 def cpu_model() -> str:
