@@ -104,7 +104,7 @@ class LBFGSB(jaxopt.LBFGSB):
             iter_num=state.iter_num + 1,
             value=step.value,
             grad=step.grad,
-            stepsize=stepsize,
+            stepsize=jnp.asarray(stepsize, x.dtype),
             error=jnp.max(jnp.abs(jnp.clip(new_x - new_grad, lower, upper) - new_x)),
             s_history=jax.vmap(unravel)(push(s_history, s)),
             y_history=jax.vmap(unravel)(push(y_history, y)),
@@ -178,7 +178,7 @@ class LBFGSB(jaxopt.LBFGSB):
             step = _Step(new, value, new_grad, aux, failed | nowhere, count, count, count)
             return tried, step, search.step, accepted | failed
 
-        aux, none = state.aux, jnp.zeros((), int)
+        aux, none = state.aux, jnp.zeros((), jnp.int32)  # as the state's counts are
         step = _Step(params, state.value, state.grad, aux, jnp.array(False), none, none, none)
         carry = search, step, search.step, jnp.array(False)
         _, step, stepsize, _ = jax.lax.while_loop(lambda carry: ~carry[3], evaluated, carry)

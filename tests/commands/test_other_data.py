@@ -29,7 +29,7 @@ COMMANDS = {
     cross_training: ["--models", "mine:network", "mine:function", *ATTACK],
     density: ["--models", "mine:network", "mine:function", "--directions", "2", *ATTACK],
     certificates: ["--models", "mine:network", *ATTACK],
-    units: ["--models", "mine:network", "--k", "3", "--directions", "20"],
+    units: "--models mine:network --k 3 --directions 20 --rows 2 --top 3".split(),
     stability: ["--models", "mine:network"],
 }
 

@@ -16,7 +16,7 @@ from jaxadv.units import Config
 COMMAND = units
 MODELS = ["small", "CNN"]
 LAYERS = {"pixels": 784, "small hidden1": 20, "CNN conv1": 13 * 13 * 2, "CNN hidden": 15}
-OPTIONS = "--models small CNN --directions 30 --k 3 6 --rows 4 --top 5".split()
+OPTIONS = "--models small CNN --directions 30 --k 3 6 --rows 2 --top 3".split()
 TIMES = ("seconds", "versions", "device", "settings", "source")
 TEST = 500
 

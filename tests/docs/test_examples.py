@@ -9,13 +9,15 @@ from markdown_it import MarkdownIt
 
 import jaxadv
 from jaxadv import AttackOptions
-from jaxadv.attacks import minimal
+from jaxadv.attacks import checks
 
 PACKAGE = Path(jaxadv.__file__).parent
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCTESTS = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
-FAST = AttackOptions(smoothing_steps=0, restart=False, history_size=1)  # to compile
+FAST = AttackOptions(  # to compile, and to run
+    smoothing_steps=0, restart=False, history_size=1, tol=1e-2, bracket=2, c_steps=3
+)
 
 
 def python_blocks(page):
@@ -32,7 +34,7 @@ def python_blocks(page):
 def test_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.name == "models.md":  # of many models, and an attack on each to compile
-        monkeypatch.setattr(minimal, "AttackOptions", lambda: FAST)
+        monkeypatch.setattr(checks, "checked_options", lambda options: FAST)
     namespace = {"__name__": "__main__"}
     for line, code in python_blocks(page):
         exec(compile("\n" * line + code, page, "exec"), namespace)

@@ -32,4 +32,5 @@ def descend(solver, x, bounds, *args, iterations=500):
     update = jax.jit(solver.update)
     while state.error > solver.tol and state.iter_num < iterations:
         x, state = update(x, state, bounds, *args)
+    assert update._cache_size() == 1  # types of the state do not change
     return x, state

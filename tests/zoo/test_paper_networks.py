@@ -1,5 +1,7 @@
 """Whether the zoo's networks are the paper's."""
 
+import dataclasses
+
 import jax
 import pytest
 
@@ -10,9 +12,9 @@ from jaxadv.training import train
 
 # Images, of which such an error on the test set follows, where all give less than 2 %.
 PARTS = {
-    "FC100-100-10": (20_000, 0.032),
-    "FC200-200-10": (10_000, 0.047),
-    "AE400-10": (10_000, 0.045),
+    "FC100-100-10": (10_000, 0.048),
+    "FC200-200-10": (5_000, 0.067),
+    "AE400-10": (5_000, 0.063),
 }
 
 
@@ -22,19 +24,26 @@ def mnist_splits():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(paper.TABLE_1))
-def test_networks_have_the_errors_of_the_paper(tmp_path, mnist_splits, name):
-    images, largest = PARTS.get(name, (None, None))
-    part = mnist_splits["train"].part(slice(images))
-    splits = mnist_splits | {"train": part}
-    model = zoo.load(name, splits, 0, datasets.info("mnist"), cache_dir=tmp_path)
+@pytest.mark.parametrize("name", [name for name in paper.TABLE_1 if name.startswith("FC10(")])
+def test_softmax_regression_has_the_errors_of_the_paper(tmp_path, monkeypatch, mnist_splits, name):
+    """After a third of the epochs: the problem is convex."""
+    network, recipe = zoo.ZOO[name]
+    shorter = dataclasses.replace(recipe.schedule, epochs=20)
+    entry = zoo.Entry(network, dataclasses.replace(recipe, schedule=shorter))
+    monkeypatch.setitem(zoo.ZOO, name, entry)
+    model = zoo.load(name, mnist_splits, 0, datasets.info("mnist"), cache_dir=tmp_path)
     published = paper.TABLE_1[name]
-    if name.startswith("FC10("):
-        assert model.train_error == pytest.approx(published.train_error, abs=0.002)
-        assert model.test_error == pytest.approx(published.test_error, abs=0.003)
-    else:
-        assert model.train_error <= (0.01 if name == "AE400-10" else 0)
-        assert model.test_error <= largest
+    assert model.train_error == pytest.approx(published.train_error, abs=0.002)
+    assert model.test_error == pytest.approx(published.test_error, abs=0.003)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, images, largest", [(name, *part) for name, part in PARTS.items()])
+def test_networks_learn_from_a_part_of_the_images(tmp_path, mnist_splits, name, images, largest):
+    splits = mnist_splits | {"train": mnist_splits["train"].part(slice(images))}
+    model = zoo.load(name, splits, 0, datasets.info("mnist"), cache_dir=tmp_path)
+    assert model.train_error <= (0.01 if name == "AE400-10" else 0)
+    assert model.test_error <= largest
 
 
 @pytest.mark.slow
