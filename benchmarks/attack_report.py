@@ -2,11 +2,15 @@
 
 import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import matplotlib.figure
 import numpy as np
+import scipy.stats
 from gradients import gradient_seconds
+from peers import Outcome
+from problems import Problems
 
 from jaxadv import zoo
 from jaxadv.reports.pictures import save
@@ -14,6 +18,8 @@ from jaxadv.reports.tables import Table
 
 REFERENCE = "adv-lib PDGD 500"
 OURS = "ours"
+QUICK = "ours, quick"
+RESAMPLES = 10_000
 MARKERS = "*oDs^vPX<>"
 HEADER = (
     "attack",
@@ -21,7 +27,7 @@ HEADER = (
     "success (batch, single, float64)",
     "mean RMS",
     "median RMS",
-    "mean ‖r‖ / mean best",
+    "mean ‖r‖ / mean best (95 %)",
     "optimality",
     "gradients",
     "images/s",
@@ -31,68 +37,109 @@ HEADER = (
     "utilisation",
 )
 LEGEND = """\
-images: the first of the training images; fewer for slow attacks, whose figures are of those alone.
+images: the first of the training images, or photographs, each twice; fewer for slow attacks, whose
+figures are of those alone.
 success: per cent classified as the target, all at once and one by one by the network that was
 attacked, and in float64. RMS and ratio are of the images that succeed all at once.
 RMS: root mean square of r = x_adv − x over the pixels.
 mean ‖r‖ / mean best: both over the images that the attack ran on and solved; the best is the
-smallest ‖r‖ that any attack of the table found for the image.
+smallest ‖r‖ that any attack of the table found for the image. 95 %: the percentile interval of a
+bootstrap over these images, each with its best.
 optimality: AttackBench's (arXiv 2404.19460): 1 for the best of every image; failures cost most.
 gradients: of the network, per image.
 images/s: without compilation.
-compile s: a call of the same shapes whose targets are reached already.
+compile s: a call of the same shapes whose targets are reached already, with nothing compiled yet.
 bare gradients: seconds per image, in those of a gradient of the network alone within a jitted loop,
 as many images side by side as our attack takes.
 utilisation: of the gradients computed, the share that was for images not yet done with.
 The attacks to the paper's loss are c‖r‖² + cross-entropy, by descents alone."""
 
 
-def figures(
-    model: zoo.Model,
-    x: np.ndarray,
-    classes: np.ndarray,
-    targeted: bool,
-    results: dict,
-    seconds: dict,
-) -> dict[str, dict]:
+class Measured(NamedTuple):
+    """What an attack made of its share of the images, and in which time."""
+
+    outcome: Outcome
+    success: dict[str, np.ndarray]  # (N,) bool, all at once ("batch") and one by one ("single")
+    seconds: float
+    compilation: float | None  # seconds, where they are known
+
+
+def figures(problems: Problems, measured: dict[str, Measured]) -> dict[str, dict]:
     """The table's figures: attack -> column -> value."""
-    distances = {}
-    for name, result in results.items():
-        x_adv = result["outcome"].x_adv
-        rms = np.sqrt(np.mean((np.float64(x_adv) - x[: len(x_adv)]) ** 2, axis=(1, 2, 3)))
-        distances[name] = np.where(result["success"]["batch"], rms, np.inf)
+    x = problems.x
+    distances = {name: distortions(result, x) for name, result in measured.items()}
     padded = [np.pad(d, (0, len(x) - len(d)), constant_values=np.inf) for d in distances.values()]
     best = np.min(padded, axis=0)
-    gradient = gradient_seconds(model, x)
+    gradient = gradient_seconds(problems.model, x)
     rows = {}
-    for name, result in results.items():
-        outcome, distance = result["outcome"], distances[name]
-        count, solved = len(distance), np.isfinite(distance)
-        known = best[:count]
-        rate = count / seconds[name]["run"]
-        double = (float64_classes(model, outcome.x_adv) == classes[:count]) == targeted
-        success = result["success"] | {"float64": double}
+    for name, result in measured.items():
+        outcome, distance = result.outcome, distances[name]
+        count, utilisation = len(distance), outcome.utilisation
+        rate = count / result.seconds
+        double = float64_classes(problems.model, outcome.x_adv) == problems.classes[:count]
+        success = result.success | {"float64": double == problems.targeted}
         rows[name] = {
             "images": count,
             "success": {how: float(np.mean(values)) for how, values in success.items()},
-            "mean_rms": float(distance[solved].mean()) if solved.any() else None,
-            "median_rms": float(np.median(distance[solved])) if solved.any() else None,
-            "ratio": float(distance[solved].mean() / known[solved].mean())
-            if solved.any()
-            else None,
-            "optimality": optimality(distance, known),
+            **compared(distance, best[:count]),
             "gradients": outcome.gradients,
             "images_per_second": rate,
-            "compile_seconds": seconds[name]["compile"],
+            "compile_seconds": result.compilation,
             "bare_gradients": 1 / rate / gradient if name.startswith(OURS) else None,
-            "utilisation": outcome.utilisation
-            if np.isfinite(outcome.utilisation or np.nan)
-            else None,
+            "utilisation": utilisation if np.isfinite(utilisation or np.nan) else None,
         }
     reference = rows.get(REFERENCE, {}).get("images_per_second")
     for row in rows.values():
         row["relative_speed"] = reference and row["images_per_second"] / reference
     return rows
+
+
+def distortions(result: Measured, x: np.ndarray) -> np.ndarray:
+    """(N,) root mean squares of r = x_adv − x, ∞ where the attack failed."""
+    x_adv = result.outcome.x_adv
+    rms = np.sqrt(np.mean((np.float64(x_adv) - x[: len(x_adv)]) ** 2, axis=(1, 2, 3)))
+    return np.where(result.success["batch"], rms, np.inf)
+
+
+def compared(distance: np.ndarray, best: np.ndarray) -> dict[str, float | list[float] | None]:
+    """The figures that follow from distances, in the mean and against the best.
+
+    Args:
+      distance: (N,) of the attack, ∞ where it failed.
+      best: (N,) of the best attack for each image.
+    """
+    solved = np.isfinite(distance)
+    found, known = distance[solved], best[solved]
+    some = len(found) > 0
+    return {
+        "mean_rms": float(found.mean()) if some else None,
+        "median_rms": float(np.median(found)) if some else None,
+        "ratio": float(found.mean() / known.mean()) if some else None,
+        "ratio_interval": ratio_interval(found, known),
+        "optimality": optimality(distance, best),
+    }
+
+
+def ratio_interval(distance: np.ndarray, best: np.ndarray) -> list[float] | None:
+    """95 % interval of mean distance / mean best, by a bootstrap over images; None for one image.
+
+    Args:
+      distance: (N,) of the attack.
+      best: (N,) of the best attack for each image, which an image keeps when it is drawn.
+    """
+    if len(distance) < 2:
+        return None
+    result = scipy.stats.bootstrap(
+        (distance, best),
+        lambda distance, best, axis: distance.mean(axis) / best.mean(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=RESAMPLES // 10,  # whose images are in memory at a time
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return [float(end) for end in result.confidence_interval]
 
 
 def optimality(distance: np.ndarray, best: np.ndarray) -> float | None:
@@ -128,6 +175,10 @@ def as_table(name: str, rows: dict[str, dict]) -> Table:
     def text(value, spec):
         return "–" if value is None else format(value, spec)
 
+    def ratio(row):
+        ends = [text(end, ".4f") for end in row["ratio_interval"] or ()]
+        return text(row["ratio"], ".4f") + (f" ({'–'.join(ends)})" if ends else "")
+
     return Table(
         f"Attacks on {name}",
         HEADER,
@@ -138,7 +189,7 @@ def as_table(name: str, rows: dict[str, dict]) -> Table:
                 " ".join(f"{100 * share:.4g}" for share in row["success"].values()),
                 text(row["mean_rms"], ".5f"),
                 text(row["median_rms"], ".5f"),
-                text(row["ratio"], ".4f"),
+                ratio(row),
                 text(row["optimality"], ".4f"),
                 text(row["gradients"], ".0f"),
                 text(row["images_per_second"], ".3g"),

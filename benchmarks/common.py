@@ -1,7 +1,9 @@
 """What the benchmarks share: settings, cores, trained networks, and how figures are published."""
 
+import contextlib
 import dataclasses
 import os
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -98,12 +100,38 @@ def publish(
         for key, value in dataclasses.asdict(config).items()
     }
     made_on = environment()
-    installed = {package.metadata["Name"]: package.version for package in metadata.distributions()}
-    made_on["versions"] |= {peer: installed.get(peer) for peer in PEERS}
+    made_on["versions"] |= installed(PEERS)
+    made_on["machine"] = machine(config.cores)
     files.write_json(config.out / f"{name}.json", {**figures, "settings": settings, **made_on})
+    versions = ", ".join(f"{key} {value}" for key, value in made_on["versions"].items() if value)
+    note = f"Made on {made_on['machine']}, by {versions}."
     body = "\n".join(table.markdown() for table in tables)
     below = f"\n```\n{legend}\n```\n" if legend else ""
-    files.write_text(config.out / f"{name}.md", body + below)
+    files.write_text(config.out / f"{name}.md", f"{body}{below}\n{note}\n")
     wide = Console(width=max(width, console.width))
-    wide.print(*(table.rich() for table in tables), legend, sep="\n", highlight=False)
+    wide.print(*(table.rich() for table in tables), legend, note, sep="\n", highlight=False)
     wide.print(f"Results are in {config.out}/.")
+
+
+def installed(names: Sequence[str]) -> dict[str, str | None]:
+    """Versions of packages, by name; None of those that are not installed."""
+    versions = {found.metadata["Name"]: found.version for found in metadata.distributions()}
+    return {name: versions.get(name) for name in names}
+
+
+def machine(cores: tuple[int, ...] | None) -> str:
+    """The model of the CPU and the cores of it, or the accelerators."""
+    if cores is None:
+        return f"{jax.local_device_count()} × {jax.local_devices()[0].device_kind}"
+    names = ", ".join(map(str, sorted(set(cores))))
+    return f"{cpu_model()} with {os.cpu_count()} cores, pinned to {names}"
+
+
+def cpu_model() -> str:
+    """As Linux says, elsewhere Python."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -15,16 +15,17 @@ import importlib
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
 import scipy.optimize
 
-from jaxadv.networks import Convolution, FullyConnected, Network, Params
+from jaxadv.networks import Network, Params
 
-BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower
+BATCH = 200  # images that torch works on side by side: on one core, more or fewer are slower;
+BATCH_BYTES = 3e6  # of theirs, at most
 STUBS = ("torchvision", "visdom")
 BISECTIONS = 15  # of log c, by SciPy
 C_RANGE = 1e-4, 1e3  # where SciPy looks for c; 15 bisections locate it to 0.05 %
@@ -65,9 +66,10 @@ def torch_attacks(
     """The attacks of the libraries that can be imported, and why others cannot."""
     attacks, missing = [], []
     try:
-        model = torch_network(network, params)
+        from torch_network import torch_network
     except ImportError as error:
         return [], [f"adv-lib and Foolbox ({error})"]
+    model = torch_network(network, params)
     for library, collect in {
         "adv-lib": functools.partial(_adv_lib, targeted),
         "Foolbox": functools.partial(_foolbox, targeted, slow),
@@ -79,50 +81,6 @@ def torch_attacks(
             continue
         attacks += [_torch_attack(model, name, method) for name, method in methods.items()]
     return attacks, missing
-
-
-def torch_network(network: Network, params: Params):
-    """The same network as a torch module, (B, channels, height, width) -> (B, k) logits.
-
-    Raises:
-      AssertionError: the logits of the two differ.
-    """
-    import torch
-
-    activations: dict[Any, Any] = {
-        jax.nn.identity: None,
-        jax.nn.sigmoid: torch.nn.Sigmoid,
-        jax.nn.relu: torch.nn.ReLU,
-    }
-    modules, h = [], np.zeros((1, *network.input_shape), np.float32)
-    for index, layer in enumerate(network.layers):
-        assert isinstance(layer, Convolution | FullyConnected) and layer.name
-        kernel, bias = (np.asarray(params[layer.name][key]) for key in ("kernel", "bias"))
-        if isinstance(layer, Convolution):
-            module = torch.nn.Conv2d(*kernel.shape[2:], layer.size)
-            kernel = kernel.transpose(3, 2, 0, 1)
-        else:
-            if h.ndim == 4:  # torch flattens the channels first
-                modules.append(torch.nn.Flatten())
-                kernel = kernel.reshape(*h.shape[1:], -1).transpose(2, 0, 1, 3)
-                kernel = kernel.reshape(-1, len(bias))
-            module = torch.nn.Linear(*kernel.shape)
-            kernel = kernel.T
-        module.weight.data = torch.tensor(kernel.copy())
-        module.bias.data = torch.tensor(bias)
-        modules.append(module)
-        if activation := activations[layer.activation]:
-            modules.append(activation())
-        if isinstance(layer, Convolution) and layer.pool > 1:
-            modules.append(torch.nn.MaxPool2d(layer.pool))
-        h = np.asarray(network.between(params, h, index, index + 1))
-    model = torch.nn.Sequential(*modules).requires_grad_(False).eval()
-    x = np.random.default_rng(0).uniform(size=(8, *network.input_shape)).astype("float32")
-    expected = network.logits(params, x)
-    np.testing.assert_allclose(
-        model(torch.tensor(x.transpose(0, 3, 1, 2))), expected, rtol=1e-4, atol=1e-4
-    )
-    return model.to("cpu" if jax.default_backend() == "cpu" else "cuda")
 
 
 def _adv_lib(targeted, model):
@@ -172,6 +130,9 @@ def _torch_attack(model, name, method):
 
     device = next(model.parameters()).device
 
+    def batch_size(x):
+        return min(BATCH, max(1, int(BATCH_BYTES // x[0].nbytes)))
+
     def to_torch(x):
         return torch.tensor(x.transpose(0, 3, 1, 2), device=device)
 
@@ -188,8 +149,9 @@ def _torch_attack(model, name, method):
 
         torch.manual_seed(0)
         watching = model.register_forward_hook(watch)
-        for start in range(0, len(x), BATCH):
-            batch = slice(start, start + BATCH)
+        size = batch_size(x)
+        for start in range(0, len(x), size):
+            batch = slice(start, start + size)
             classes = torch.tensor(target[batch], dtype=torch.long, device=device)
             x_adv = method(to_torch(x[batch]), classes)
             parts.append(x_adv.detach().clamp(0, 1).cpu().numpy().transpose(0, 2, 3, 1))
@@ -198,7 +160,7 @@ def _torch_attack(model, name, method):
         return Outcome(np.concatenate(parts), gradients / len(x))
 
     def warm_up(x, _target):
-        inputs = to_torch(x[:BATCH]).requires_grad_()
+        inputs = to_torch(x[: batch_size(x)]).requires_grad_()
         torch.autograd.grad(model(inputs).sum(), inputs)
 
     def classify(x):

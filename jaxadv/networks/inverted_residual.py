@@ -31,12 +31,13 @@ class InvertedResidual(nn.Module):
     ) -> Float[jax.Array, "B _ _ features"]:
         """Applies the block."""
         inner = h = jnp.asarray(h)
-        for part in self._parts(h.shape[-1]):
+        for part in self.parts(h.shape[-1]):
             inner = part(inner)
         return h + inner if inner.shape == h.shape else inner
 
     @nn.nowrap
-    def _parts(self, channels):
+    def parts(self, channels: int) -> tuple[Convolution, ...]:
+        """The convolutions, in their order, of an input of so many channels."""
         wide = channels * self.expansion
         he: dict[str, Any] = {"kernel_scaling": HE_NORMAL}
         spatial: dict[str, Any] = {"size": self.size, "stride": self.stride, "padding": "SAME"}
@@ -56,7 +57,7 @@ class InvertedResidual(nn.Module):
     ) -> LayerBound:
         """Bounds the block's Lipschitz constant, by the product of its parts', plus 1 for h."""
         bounds, shape = [], input_shape
-        for part in self._parts(input_shape[-1]):
+        for part in self.parts(input_shape[-1]):
             bounds.append(part.lipschitz(params[str(part.name)], shape, method, iterations).product)
             sides = (-(-side // part.stride) for side in shape[:2])
             shape = (*sides, part.features)

@@ -1,28 +1,28 @@
 """Benchmarks are commands as others are: bad settings end in one line, before any work."""
 
 import importlib
-import sys
-from pathlib import Path
 
 import pytest
 
 from jaxadv import datasets
 from jaxadv.runs import command
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+CORES = "--cores 4096", "cores must be among"
+OUT = "--cores 0 --out pyproject.toml", "cannot write into pyproject.toml"
+NAMES = "attack", "bounded", "scaling", "spectral"
 
 
-@pytest.mark.parametrize("name", ["attack", "bounded", "scaling", "spectral"])
 @pytest.mark.parametrize(
-    "options, message",
+    "name, options, message",
     [
-        ("--cores 4096", "cores must be among"),
-        ("--cores 0 --out pyproject.toml", "cannot write into pyproject.toml"),
+        *((name, *bad) for name in NAMES for bad in (CORES, OUT)),
+        ("attack", "--networks CNN LeNet", "networks must be among"),
+        ("attack", "--networks CNN CNN", "each once"),
+        ("attack", "--photographs 21", "photographs must be from 1 to 17, got 21"),
     ],
 )
-def test_bad_settings_end_before_any_work(monkeypatch, capsys, name, options, message):
-    monkeypatch.chdir(BENCHMARKS.parent)
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+def test_bad_settings_end_before_any_work(benchmarks, monkeypatch, capsys, name, options, message):
+    monkeypatch.chdir(benchmarks.parent)
     monkeypatch.setattr(command, "use_all_cores", lambda: None)
     monkeypatch.setattr(command, "keep_compilations", lambda directory: None)
     monkeypatch.setattr(datasets, "load", lambda *_: pytest.fail("worked before it checked"))

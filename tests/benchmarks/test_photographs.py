@@ -1,8 +1,5 @@
 """The trained EfficientNet-Lites on the photographs of the benchmarks."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -12,9 +9,8 @@ from jaxadv.networks import pretrained_efficientnet_lite
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant, right", [(0, 17), (1, 19), (2, 18)])
-def test_photographs_are_recognised(monkeypatch, variant, right):
+def test_photographs_are_recognised(variant, right):
     """As many as in torch, with the same weights and images."""
-    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])
     import photographs
 
     network, params = pretrained_efficientnet_lite(variant)
