@@ -3,8 +3,9 @@
     pip install -e '.[bench]' && pip install --no-deps adv-lib
     python benchmarks/attack.py --cores 0
 
-The claim, at default options on the networks for MNIST: our attack finds smaller distortions than the best
-of its peers, adv-lib's PDGD with 500 gradients, for more images per second on the same cores.
+The claim, at default options on the networks for MNIST: our attack finds smaller distortions than
+the best of its peers, adv-lib's PDGD with 500 gradients, for more images per second on the same
+cores.
 
 The peers are those of adv-lib and Foolbox on torch, and SciPy's L-BFGS-B, image by image; attacks
 that would take too long are run on the first few of the images, or not at all on EfficientNet-Lite0
