@@ -49,7 +49,7 @@ def checked_options(options: Any) -> AttackOptions:
     """The options, by default `AttackOptions()`; ValueError where they are anything else."""
     if options is None:
         return AttackOptions()
-    if not isinstance(options, AttackOptions):
+    if type(options) is not AttackOptions:  # jit takes no other class
         name = getattr(options, "__qualname__", None)
         hint = f"; call it: {name}()" if name else ""
         raise ValueError(f"options must be an AttackOptions, got {options!r:.200}{hint}")

@@ -96,8 +96,8 @@ def solve(
         return select(descent_over, advanced, state)
 
     def unfinished(state):
-        # A step costs as much as its line search, and the first gradient of a next c.
-        affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 1
+        # A step costs as much as its line search, which may go back, and the gradient after it.
+        affordable = options.max_evaluations - HALVINGS - MAX_LINE_SEARCH - 2
         return (state.c_steps < options.c_steps) & (state.evaluations <= affordable)
 
     c = first_c(gap + in_loss, gap_gradient, options.penalty)

@@ -83,7 +83,10 @@ def depthwise(
     stride: int,
     pads: Pads,
 ) -> Float[jax.Array, "B _ _ channels"]:
-    """`convolve` with a group per channel: on a CPU, a sum of shifted multiples."""
+    """`convolve` with a group per channel: on a CPU, a sum of shifted multiples.
+
+    It has no derivatives in forward mode.
+    """
     return jax.lax.platform_dependent(
         *(h, kernel),
         cpu=lambda h, kernel: _shifted(h, kernel, stride, pads),

@@ -32,6 +32,7 @@ with warnings.catch_warnings():
     from jaxopt._src.linesearch_util import _init_stepsize
 
 from jaxadv.solvers import compact, line_search
+from jaxadv.solvers.trees import select
 
 
 class LBFGSB(jaxopt.LBFGSB):
@@ -151,9 +152,13 @@ class LBFGSB(jaxopt.LBFGSB):
         )
 
     def _zoomed(self, stepsize, params, state, direction, bounds, args, kwargs):
-        """Evaluates steps until one satisfies the weak Wolfe conditions, or `maxls` are tried."""
+        """Evaluates steps until one satisfies the weak Wolfe conditions.
+
+        After `maxls` it goes back to the longest that was too short, or fails: it stays.
+        """
         grad, along = ravel_pytree(state.grad)[0], ravel_pytree(direction)[0]
-        search = line_search.begun(state.value, grad @ along, stepsize)
+        first = jnp.minimum(stepsize, self.max_stepsize)
+        search = line_search.begun(state.value, grad @ along, first)
 
         def evaluated(carry):
             search, step, *_ = carry
@@ -169,13 +174,14 @@ class LBFGSB(jaxopt.LBFGSB):
                 slope=slope,
                 predicted=search.step * search.start.slope,
                 longest=self.max_stepsize,
-                most=self.maxls - 1,  # and one that goes back
+                most=self.maxls,
             )
             # As where the gradient is wrong: a step so short that the value cannot tell.
             shortest = jnp.finfo(value.dtype).eps ** 0.5
             nowhere = accepted & (search.step < shortest) & (value >= state.value)
+            found = select(accepted, (new, value, new_grad, aux), step[:4])
             count = step.iter_num + 1
-            step = _Step(new, value, new_grad, aux, failed | nowhere, count, count, count)
+            step = _Step(*found, failed | nowhere, count, count, count)
             return tried, step, search.step, accepted | failed
 
         aux, none = state.aux, jnp.zeros((), jnp.int32)  # as the state's counts are

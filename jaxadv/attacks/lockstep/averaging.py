@@ -127,6 +127,6 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    scattered = lane.averaging_steps <= tuning.SCATTERED
-    noise = jnp.where(scattered & ~probing, tuning.SCATTERING, tuning.NOISE)
+    scattered = (lane.round > 0) & (lane.averaging_steps <= tuning.SCATTERED)
+    noise = jnp.where(scattered, tuning.SCATTERING, tuning.NOISE)
     return tuning.SHIFT * (steps % tuning.WINDOWS), noise * share * unit
