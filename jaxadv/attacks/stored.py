@@ -19,7 +19,10 @@ from jaxadv.storage import cache
 from jaxadv.storage.devices import batches, side_by_side
 
 # What results follow from, besides a user's own functions; not imported, as networks are heavy.
-CODE = [Path(__file__).parents[1] / each for each in ("attacks", "networks", "solvers", "storage")]
+CODE = [
+    Path(__file__).parents[1] / each
+    for each in ("attacks", "networks", "solvers", "spectral", "storage")
+]
 SAME = 1e-3  # of the logits' standard deviation, by how much they may differ between machines
 TIE = 1e-6  # of the same, by how much a success may trail in another computation
 CHUNK = 4096  # problems per file, at most: what memory must hold, and an interruption can lose

@@ -112,8 +112,9 @@ def efficientnet_lite(variant: int = 0, classes: int = 1000, side: int | None = 
 
 
 def _variant(variant):
-    if variant not in VARIANTS:
-        raise InputError(f"variant of EfficientNet-Lite must be in {list(VARIANTS)}, got {variant}")
+    if type(variant) is not int or variant not in VARIANTS:
+        expected = f"variant of EfficientNet-Lite must be in {list(VARIANTS)}"
+        raise InputError(f"{expected}, got {variant!r}")
     return VARIANTS[variant]
 
 
