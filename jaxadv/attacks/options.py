@@ -72,17 +72,18 @@ class AttackOptions:
             *("history_size", "batch_size", "rounds"),
         ):
             value = getattr(self, name)
-            if value is not None and not 1 <= value < 2**31:
-                raise ValueError(f"{name} must be at least 1 and less than 2**31, got {value}")
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+            if value is not None and value >= 2**31:
+                raise ValueError(f"{name} must be less than 2**31, got {value}")
         if self.solver == "lbfgsb" and self.max_evaluations < 12:
             raise ValueError(
                 f"max_evaluations must be at least 12 for lbfgsb, got {self.max_evaluations}"
             )
-        if not 0 <= self.smoothing_steps < 2**31:
-            raise ValueError(
-                "smoothing_steps must not be negative, and less than 2**31,"
-                f" got {self.smoothing_steps}"
-            )
+        if self.smoothing_steps < 0:
+            raise ValueError(f"smoothing_steps must not be negative, got {self.smoothing_steps}")
+        if self.smoothing_steps >= 2**31:
+            raise ValueError(f"smoothing_steps must be less than 2**31, got {self.smoothing_steps}")
         for name in ("growth", "bracket"):
             if not getattr(self, name) > 1:
                 raise ValueError(f"{name} must be larger than 1, got {getattr(self, name)}")

@@ -21,9 +21,9 @@ def unchecked(monkeypatch):
         ({"temperature": 0.0}, r"temperature must be positive, got 0\.0"),
         (
             {"max_evaluations": 0},
-            r"max_evaluations must be at least 1 and less than 2\*\*31, got 0",
+            r"max_evaluations must be at least 1, got 0",
         ),
-        ({"c_steps": 0}, r"c_steps must be at least 1 .* got 0"),
+        ({"c_steps": 0}, r"c_steps must be at least 1, got 0"),
         ({"smoothing_steps": 2**31}, r"smoothing_steps .* less than 2\*\*31, got 2147483648"),
         ({"max_evaluations": 2**31}, r"max_evaluations .* less than 2\*\*31, got 2147483648"),
         ({"max_iterations": 0}, r"max_iterations must be at least 1"),
@@ -31,7 +31,7 @@ def unchecked(monkeypatch):
         ({"growth": 1.0}, r"growth must be larger than 1, got 1\.0"),
         ({"tol": 0.0}, r"tol must be positive, got 0\.0"),
         ({"margin": 1.0}, r"margin must be in \[0, 1\), got 1\.0"),
-        ({"smoothing_steps": -1}, r"smoothing_steps must not be negative.* got -1"),
+        ({"smoothing_steps": -1}, r"smoothing_steps must not be negative, got -1"),
         ({"solver": "lbfgsb", "max_evaluations": 11}, r"must be at least 12 for lbfgsb, got 11"),
     ],
 )
