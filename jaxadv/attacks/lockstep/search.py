@@ -14,9 +14,11 @@ from jaxadv.attacks.lockstep.state import (
     at_stage,
     at_x,
     averaging,
+    best_c,
     entering,
     finely,
     lead_asked,
+    left_for_averaging,
     succeeds,
 )
 from jaxadv.attacks.margins import lead_in_loss
@@ -67,11 +69,9 @@ def another_attack(options: AttackOptions, lane: Lane) -> Lane:
 
     Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere.
     """
-    c = jnp.where(jnp.isfinite(lane.best.r_r), lane.best.c, lane.bracket.c)
     steps = jnp.where(lane.averaging_steps > 0, lane.averaging_steps, tuning.SCATTERED)
-    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
-    more = (lane.round + 1 < options.rounds) & (steps <= left)
-    anew = averaging(finely(lane, c), steps)._replace(round=lane.round + 1)
+    more = (lane.round + 1 < options.rounds) & (steps <= left_for_averaging(options, lane))
+    anew = averaging(finely(lane, best_c(lane)), steps)._replace(round=lane.round + 1)
     return select(more, anew, lane._replace(stage=at_stage(Stage.DONE)))
 
 

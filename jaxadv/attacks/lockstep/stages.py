@@ -32,6 +32,7 @@ from jaxadv.attacks.lockstep.state import (
     at_stage,
     at_trial,
     at_x,
+    best_c,
     entering,
     finely,
     penalty_and_weight,
@@ -148,8 +149,7 @@ def _polished(options, lane, seen, products, stay):
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
-    c = jnp.where(jnp.isfinite(lane.best.r_r), lane.best.c, lane.bracket.c)
-    softly = at_x(finely(lane, c))._replace(
+    softly = at_x(finely(lane, best_c(lane)))._replace(
         fine=jnp.array(False),
         temperature=tuning.VERY_SOFT * lane.start.temperature,
         round=lane.round + 1,

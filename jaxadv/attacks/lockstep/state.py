@@ -159,8 +159,17 @@ def averaging(lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
 
 def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
     """Steps of gradient averaging that the budget leaves."""
-    left = options.max_evaluations - lane.evaluations - tuning.RESERVE
-    return jnp.clip(left, 0, options.smoothing_steps)
+    return jnp.clip(left_for_averaging(options, lane), 0, options.smoothing_steps)
+
+
+def left_for_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
+    """Gradients that the budget leaves, but for those of the descent afterwards."""
+    return options.max_evaluations - lane.evaluations - tuning.RESERVE
+
+
+def best_c(lane: Lane) -> Float[jax.Array, ""]:
+    """The c of the smallest success so far; before the first, the current one."""
+    return jnp.where(jnp.isfinite(lane.best.r_r), lane.best.c, lane.bracket.c)
 
 
 def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
