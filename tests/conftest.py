@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-# LLVM's -O1 in place of -O3: as fast here, with the same bits; attacks compile in four fifths of
-# the time, random draws in a third.
-FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {FLAGS}"
+# LLVM's -O1 in place of -O3, and no MLIR: as fast here, and an attack compiles in half the time.
+FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update(
     "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
@@ -28,8 +27,9 @@ CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("solvers.pairs", "solvers.trees", "spectral", "storage", "training", "zoo"),
 )
 UNOPTIMISED = (
-    *(f"attacks/test_{each}.py" for each in ("closed_forms", "failures", "stored", "untargeted")),
-    *("certify/test_lower_bounds.py", "commands", "docs", "measures", "networks", "spectral"),
+    *(f"attacks/test_{each}.py" for each in ("closed_forms", "failures", "margins", "sampling")),
+    *(f"attacks/test_{each}.py" for each in ("stages", "stored", "untargeted")),
+    *("certify", "commands", "docs", "measures", "networks", "spectral"),
     *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
 )
 install_import_hook(
