@@ -32,7 +32,7 @@ def minimal_adversarial(
       x: (B, …) floating-point images in [0, 1].
       target: (B,) integer classes in [0, k).
       options: settings of the attack; by default `AttackOptions()`.
-      progress: called after each round of queues with the number of images completed.
+      progress: called with numbers of images completed, about once per second while there are any.
 
     Returns:
       An `AttackResult` of NumPy arrays with leading axis B.

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,8 @@ CPU_LANES = 16  # more are no faster, and more of them idle at the end of a queu
 CPU_CACHE = 2**22  # bytes of what lanes hold
 LANES = 4096  # on accelerators, at most
 MEMORY = 2**32  # bytes of an accelerator that they may take
+PERIOD = 1.0  # seconds between reports of progress, at most about twice as many
+FEW_TICKS, MANY_TICKS = 16, 2**20  # gradients of all lanes before the first, and at most
 
 
 def attack(
@@ -41,7 +45,7 @@ def attack(
     """
     devices = tuple(jax.local_devices())
     lanes, queue = lanes_and_queue(logits_fn, params, options, x[:1], devices[0].platform)
-    solve = _sharded_solve(logits_fn, lanes, devices)
+    programs = _programs(logits_fn, lanes, devices)
     # Lanes are all that the batch size changes: others of as many use the same compilation.
     whole = dataclasses.replace(options, batch_size=None), params
     results = []
@@ -49,37 +53,99 @@ def attack(
         chunk = slice(start, start + queue * len(devices))
         parts = [np.array_split(array[chunk], len(devices)) for array in (x, target)]
         counts = np.array([len(part) for part in parts[0]])
-        problems = (np.concatenate([padded(part, queue) for part in split]) for split in parts)
+        problems = [np.concatenate([padded(part, queue) for part in split]) for split in parts]
         with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
-            result = solve(*whole, *problems, counts)
+            result = _solved(programs, whole, (*problems, counts), progress)
         real = np.concatenate([np.arange(queue) < count for count in counts])
         results.append(AttackResult(*(np.asarray(array)[real] for array in result)))
-        if progress:
-            progress(int(counts.sum()))
     return concatenated(results)
 
 
+class _Programs(NamedTuple):
+    """Compiled functions, each of (options, params, …, x, target, counts, …), on all devices."""
+
+    begin: Callable[..., lockstep.State]
+    advance: Callable[..., lockstep.State]
+    judge: Callable[..., tuple]  # the fields of `AttackResult`
+    lbfgsb: Callable[..., tuple]
+
+
 @functools.lru_cache(maxsize=8)  # a compiled attack takes 20 MB
-def _sharded_solve(logits_fn, lanes, devices):
-    """Compiled (options, params, x, target, counts) -> outcome, with a loop for each device."""
-    return sharded(functools.partial(_solve, logits_fn, lanes), devices, whole=2)
+def _programs(logits_fn, lanes, devices):
+    def compiled(function, **settings):
+        return sharded(functools.partial(function, logits_fn, lanes), devices, **settings)
+
+    return _Programs(
+        begin=compiled(_begin, whole=2),
+        advance=compiled(_advance, whole=3, donate=(6,)),
+        judge=compiled(_judge_lockstep, whole=2),
+        lbfgsb=compiled(_lbfgsb, whole=2),
+    )
 
 
-def _solve(logits_fn, lanes, options, params, x, target, count):
-    """Solves a queue, and judges the outcome by a forward pass: the fields of `AttackResult`."""
-    in_batches = functools.partial(_in_batches, lanes, count[0])
+def _solved(programs, whole, problems, progress):
+    """Solves a queue per device, and judges the outcome: the fields of `AttackResult`.
+
+    Where somebody waits for progress, the work is interrupted about once per second.
+    """
+    if whole[0].solver == "lbfgsb":
+        result = programs.lbfgsb(*whole, *problems)
+        if progress:
+            jax.block_until_ready(result)
+            progress(int(problems[-1].sum()))
+        return result
+    state = programs.begin(*whole, *problems)
+    ticks, done = FEW_TICKS if progress else MANY_TICKS, 0
+    loaded = state.next_problem.sum()
+    while True:
+        start = time.perf_counter()
+        state = programs.advance(*whole, ticks, *problems, state)
+        left, before = bool(state.unfinished()), done
+        done = int(state.next_problem.sum() - loaded)
+        if progress and done > before:
+            progress(done - before)
+        if not left:
+            return programs.judge(*whole, *problems, state)
+        if time.perf_counter() - start < PERIOD:
+            ticks = min(2 * ticks, MANY_TICKS)
+
+
+def _begin(logits_fn, lanes, options, params, x, target, count):
+    return lockstep.begin(
+        options, lanes, x, target, _hidden(logits_fn, lanes, params, x, target, count), count[0]
+    )
+
+
+def _advance(logits_fn, lanes, options, params, ticks, x, target, count, state):
+    return lockstep.advance(logits_fn, options, params, ticks, x, target, count[0], state)
+
+
+def _judge_lockstep(logits_fn, lanes, options, params, x, target, count, state):
+    return _judged(logits_fn, lanes, params, x, target, count, lockstep.found(state, x))
+
+
+def _lbfgsb(logits_fn, lanes, options, params, x, target, count):
+    from jaxadv.attacks import lbfgsb  # here, so that nothing else needs jaxopt
+
+    hidden = _hidden(logits_fn, lanes, params, x, target, count)
+    found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target, hidden)
+    return _judged(logits_fn, lanes, params, x, target, count, found)
+
+
+def _hidden(logits_fn, lanes, params, x, target, count):
+    """The leads that orders of summation may hide."""
     hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))
-    hidden = in_batches(hides, x, target)
-    if options.solver == "lockstep":
-        found = lockstep.solve(logits_fn, options, lanes, params, x, target, hidden, count[0])
-    else:
-        from jaxadv.attacks import lbfgsb  # here, so that nothing else needs jaxopt
+    return _in_batches(lanes, count[0], hides, x, target)
 
-        solve = functools.partial(lbfgsb.solve, logits_fn, options, params)
-        found = jax.vmap(solve)(x, target, hidden)
+
+def _judged(logits_fn, lanes, params, x, target, count, found):
+    """The fields of `AttackResult`, by a forward pass on what was found."""
     x_adv = jnp.clip(found.image, 0.0, 1.0)
-    predicted = in_batches(lambda part: jnp.argmax(logits_fn(params, part), axis=-1), x_adv)
-    success = found.success & (predicted == target)
+
+    def classes(part):
+        return jnp.argmax(logits_fn(params, part), axis=-1)
+
+    success = found.success & (_in_batches(lanes, count[0], classes, x_adv) == target)
     distortion = jnp.sqrt(jnp.mean((x_adv - x) ** 2, axis=tuple(range(1, x.ndim))))
     status = jnp.select(
         [success & (distortion == 0), success, ~found.finite],

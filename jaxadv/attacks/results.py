@@ -55,4 +55,4 @@ class Found(NamedTuple):
     finite: Bool[jax.Array, "..."]  # whether the last logits and gradient were
     c: Float[jax.Array, "..."]
     evaluations: Int[jax.Array, "..."]
-    lane_ticks: jax.Array | float  # gradients computed, those for lanes without a problem included
+    lane_ticks: jax.Array | float | None  # gradients computed, also for lanes without a problem

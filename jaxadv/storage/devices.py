@@ -9,7 +9,11 @@ from jax.sharding import AxisType, PartitionSpec
 
 
 def sharded(
-    function: Callable[..., Any], devices: Sequence[Any], *, whole: int = 1
+    function: Callable[..., Any],
+    devices: Sequence[Any],
+    *,
+    whole: int = 1,
+    donate: Sequence[int] = (),
 ) -> Callable[..., Any]:
     """Compiles a function so that each device applies it to its own part of the arrays.
 
@@ -20,6 +24,7 @@ def sharded(
       devices: of jax, to work on.
       whole: number of arguments, the first ones, that every device gets whole. The others are split
         along their leading axes, which must be multiples of the number of devices.
+      donate: indices of arguments whose memory the results may take.
 
     Returns:
       The jitted function, of the same arguments.
@@ -38,7 +43,9 @@ def sharded(
         out_specs=split,
         check_vma=False,  # carries of loops start as constants, which are the same on all devices
     )
-    return jax.jit(lambda *arguments: mapped(arguments[:whole], arguments[whole:]))
+    return jax.jit(
+        lambda *arguments: mapped(arguments[:whole], arguments[whole:]), donate_argnums=donate
+    )
 
 
 def side_by_side(most: int, image: Any, each: int = 1) -> int:

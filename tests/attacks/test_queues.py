@@ -19,8 +19,14 @@ def test_progress_counts_every_image_once(monkeypatch):
     seen = []
     monkeypatch.setattr(queues, "MAX_ROUNDS", 1)
     monkeypatch.setattr(queues, "CPU_LANES", 8)
-    minimal_adversarial(linear, params, x, target, progress=seen.append)
-    assert seen == [16, 5]  # 8 lanes on each of two devices
+    monkeypatch.setattr(queues, "FEW_TICKS", 2)  # so that it is told within a queue
+    result = minimal_adversarial(linear, params, x, target, progress=seen.append)
+    assert sum(seen) == 21 and len(seen) > 3 and min(seen) > 0
+    queue = np.cumsum(seen).tolist().index(16)  # 8 lanes on each of two devices
+    assert 0 < queue < len(seen) - 1
+    unseen = minimal_adversarial(linear, params, x, target)
+    np.testing.assert_array_equal(result.x_adv, unseen.x_adv)
+    np.testing.assert_array_equal(result.cost, unseen.cost)
 
 
 def test_other_numbers_need_no_compilation(monkeypatch):
@@ -32,11 +38,12 @@ def test_other_numbers_need_no_compilation(monkeypatch):
         AttackOptions.quick(),
         AttackOptions(**numbers, c_steps=1, growth=2, bracket=1.5, margin=0.1, temperature=0.1),
     ]
-    solve = queues._sharded_solve(linear, 8, tuple(jax.local_devices()))
-    compiled = solve._cache_size()
+    programs = queues._programs(linear, 8, tuple(jax.local_devices()))
+    compiled = [program._cache_size() for program in programs[:3]]
     for options in others:
         minimal_adversarial(linear, params, x, target, options)
-    assert solve._cache_size() == compiled >= 1
+    assert [program._cache_size() for program in programs[:3]] == compiled
+    assert min(compiled) >= 1
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -44,10 +51,16 @@ def test_devices_do_not_communicate(solver):
     params, x, target = linear_problem(1)
     devices, options = tuple(jax.local_devices()), AttackOptions(solver=solver)
     lanes, queue = queues.lanes_and_queue(linear, params, options, x, "cpu")
-    solve = queues._sharded_solve(linear, lanes, devices)
+    programs = queues._programs(linear, lanes, devices)
     x, target = np.resize(x, (2 * queue, x.size)), np.resize(np.int32(target), 2 * queue)
+    problems = x, target, np.full(2, queue)
     with jax.default_matmul_precision("highest"):  # the program that attacks run
-        text = solve.lower(options, params, x, target, np.full(2, queue)).compile().as_text()
+        if solver == "lbfgsb":
+            lowered = programs.lbfgsb.lower(options, params, *problems)
+        else:
+            state = jax.eval_shape(programs.begin, options, params, *problems)
+            lowered = programs.advance.lower(options, params, 1, *problems, state)
+        text = lowered.compile().as_text()
     assert "while" in text
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert collective not in text

@@ -76,4 +76,4 @@ def test_progress_of_several_targets_counts_images(monkeypatch):
     seen = []
     monkeypatch.setattr(several, "PROBLEMS", 16)
     all_targets(linear, params, x, progress=seen.append)
-    assert seen == [8, 8, 5]
+    assert sum(seen) == 21 and {8, 16} < set(np.cumsum(seen).tolist())

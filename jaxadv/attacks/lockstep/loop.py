@@ -1,5 +1,7 @@
 """The lockstep attack: one tick is one gradient of every lane, and no lane waits for another.
 
+`begin` loads a queue, `advance` works on it, for some time or to its end, `found` is the outcome.
+
 Scalars decide and vectors move: what a lane does next follows from what its logits show and from
 inner products (`stages`), and then the vectors of all lanes are moved at once. A lane that has
 finished takes the next problem of the queue. Everything is pure and runs under one jit.
@@ -7,7 +9,7 @@ finished takes the next problem of the queue. Everything is pure and runs under 
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,47 +31,83 @@ from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_los
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
 from jaxadv.attacks.types import LogitsFn
-from jaxadv.solvers.pairs import directions, no_pairs, push
+from jaxadv.solvers.pairs import Pairs, directions, no_pairs, push
 from jaxadv.solvers.trees import select
 
 
-def solve(
-    logits_fn: LogitsFn,
+class State(NamedTuple):
+    """Where the work on a queue of Q problems stands, with L lanes."""
+
+    hidden: jax.Array  # (Q,) lead that orders of summation may hide
+    tick: jax.Array  # (1,)
+    next_problem: jax.Array  # (1,) to be loaded; less L, how many have finished
+    lane: Lane
+    vectors: Vectors
+    pairs: Pairs
+    found: Found  # of those that have finished; its lane_ticks are not counted yet
+
+    def unfinished(self) -> Bool[jax.Array, ""]:
+        """Whether there is anything left to do."""
+        return (self.lane.stage < Stage.DONE).any()
+
+
+def begin(
     options: AttackOptions,
     lanes: int,
-    params: Any,
     images: Float[jax.Array, "Q *image"],
     targets: Int[jax.Array, " Q"],
     hidden: Float[jax.Array, " Q"],
     count: Int[jax.Array, ""],
-) -> Found:
-    """Attacks the first `count` of a queue of (Q, …) images, `lanes` at a time.
+) -> State:
+    """Loads the first of a queue of (Q, …) images, of which `count` are to be attacked."""
+    flat, first = images.reshape(len(images), -1), jnp.arange(lanes)
+    x = _at(flat, first)
+    return State(
+        hidden=hidden,
+        tick=jnp.zeros(1, int),
+        next_problem=jnp.full(1, lanes),
+        lane=_loaded((flat, targets, hidden), count, first),
+        vectors=Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x),
+        pairs=no_pairs(options.history_size, lanes, flat.shape[1], images.dtype),
+        found=_nothing_found(flat),
+    )
 
-    `hidden` is the lead that orders of summation may hide.
-    """
-    queue = images.reshape(len(images), -1), targets, hidden
-    size, dtype = queue[0].shape[1], images.dtype
+
+def advance(
+    logits_fn: LogitsFn,
+    options: AttackOptions,
+    params: Any,
+    ticks: Int[jax.Array, ""],
+    images: Float[jax.Array, "Q *image"],
+    targets: Int[jax.Array, " Q"],
+    count: Int[jax.Array, ""],
+    state: State,
+) -> State:
+    """Works on a queue until it is done, for so many ticks at most."""
+    queue = images.reshape(len(images), -1), targets, state.hidden
     noise = noise_for(queue[0][0])
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
+    last = state.tick + ticks
 
-    def tick_all(carry):
-        tick, next_problem, lane, vectors, pairs, found = carry
+    def tick_all(state):
+        hidden, tick, next_problem, lane, vectors, pairs, found = state
         working = lane.stage < Stage.DONE
-        lane, vectors, pairs = _tick(options, noise, evaluate, tick, lane, vectors, pairs)
+        lane, vectors, pairs = _tick(options, noise, evaluate, tick[0], lane, vectors, pairs)
         finished = working & (lane.stage == Stage.DONE)
         lane, vectors, found = _refilled(queue, count, next_problem, finished, lane, vectors, found)
-        return tick + 1, next_problem + finished.sum(), lane, vectors, pairs, found
+        return State(hidden, tick + 1, next_problem + finished.sum(), lane, vectors, pairs, found)
 
-    def unfinished(carry):
-        return (carry[2].stage < Stage.DONE).any()
+    def goes_on(state):
+        return state.unfinished() & (state.tick < last)[0]
 
-    first = jnp.arange(lanes)
-    lane, x = _loaded(queue, count, first), _at(queue[0], first)
-    vectors = Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x)
-    pairs = no_pairs(options.history_size, lanes, size, dtype)
-    carry = jnp.array(0), jnp.array(lanes), lane, vectors, pairs, _nothing_found(queue[0])
-    ticks, *_, found = jax.lax.while_loop(unfinished, tick_all, carry)
-    return found._replace(image=found.image.reshape(images.shape), lane_ticks=ticks * lanes)
+    return jax.lax.while_loop(goes_on, tick_all, state)
+
+
+def found(state: State, images: Float[jax.Array, "Q *image"]) -> Found:
+    """What was found for the images of a queue that is done."""
+    lane_ticks = state.tick * len(state.lane.stage)
+    found = state.found
+    return found._replace(image=found.image.reshape(images.shape), lane_ticks=lane_ticks)
 
 
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
@@ -212,7 +250,7 @@ def _at(array, problem):
 def _nothing_found(images) -> Found:
     no = jnp.zeros(len(images), bool)
     zeros, integers = jnp.zeros(len(images), images.dtype), jnp.zeros(len(images), int)
-    return Found(images, no, no, zeros, integers, jnp.array(0))
+    return Found(images, no, no, zeros, integers, lane_ticks=None)
 
 
 def _refilled(queue, count, next_problem, finished, lane, vectors, found):
@@ -232,12 +270,12 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
             finite=finite | beyond_reach(old.start.gap),
             c=jnp.where(success, old.best.c, old.bracket.c),
             evaluations=old.evaluations,
-            lane_ticks=found.lane_ticks,
+            lane_ticks=None,
         )
         at = jnp.where(where < len(finished), old.problem, len(images))
 
         def written(all_problems, new):
-            return all_problems.at[at].set(new, mode="drop") if all_problems.ndim else new
+            return all_problems.at[at].set(new, mode="drop")
 
         new = _at(images, problem[rows])
         x, trial = (array.at[where].set(new, mode="drop") for array in (x, trial))
