@@ -1,0 +1,186 @@
+"""Results in shards of a fixed number of images: written whole or not at all, and gone on with.
+
+A folder holds `manifest.json`, `shards/000000.safetensors` and so on, and, once all are there,
+`SHA256SUMS` as `sha256sum --check` reads it. Nothing in the files depends on how many processes
+have written them, or on how often these were killed.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxadv.storage import manifests
+from jaxadv.storage.errors import InputError
+from jaxadv.storage.folder import Folder
+from jaxadv.storage.manifests import Layout
+
+SHARDS, SUMS = "shards", "SHA256SUMS"
+_BLOCK = 2**20  # bytes read at a time
+
+
+class Run:
+    """The share of the shards that one process writes: every `processes`-th, from `process` on."""
+
+    def __init__(self, folder: Folder, layout: Layout, process: int, processes: int):
+        self.layout = layout
+        self.share = range(process, layout.shards, processes)
+        self._folder = folder
+        self._sums: dict[int, str] = {}  # SHA-256 of the files that were written or checked
+
+    def missing(self) -> list[int]:
+        """The shards of the share that are still to be written, in order.
+
+        Those there are read and checked. A damaged one is set aside, with a warning, and missing.
+        """
+        there = self._folder.sizes(SHARDS)
+        return [shard for shard in self.share if not self._is_intact(shard, there)]
+
+    def write(self, shard: int, columns: Mapping[str, np.ndarray]) -> None:
+        """Writes a shard, which is there as a whole afterwards, or else as it was before.
+
+        Args:
+          shard: its number; it has the rows from `shard * shard_size` on.
+          columns: arrays by name, each (rows, *shape) of the dtype that the manifest says.
+
+        Raises:
+          ValueError: the columns are others.
+          OSError: it cannot be written.
+        """
+        parts = [_bytes(array) for array in self._checked(shard, columns)]
+        content = hashlib.sha256()
+        for part in parts:
+            content.update(part)
+        header = self.layout.header(shard, content.hexdigest())
+        whole = hashlib.sha256(header)
+        for part in parts:
+            whole.update(part)
+        self._folder.write(path(self.layout, shard), header, *parts)
+        self._sums[shard] = whole.hexdigest()
+
+    def complete(self) -> bool:
+        """Whether all shards, of all processes, are there; if so, writes `SHA256SUMS`.
+
+        Shards that other processes have written are read and checked, as by `missing`.
+        """
+        there, shards = self._folder.sizes(SHARDS), range(self.layout.shards)
+        if not all(self.layout.name(shard) in there for shard in shards):
+            return False
+        if not all([self._is_intact(shard, there) for shard in shards]):
+            return False
+        with self._folder.open(manifests.NAME) as file:
+            lines = [f"{hashlib.sha256(file.read()).hexdigest()}  {manifests.NAME}\n"]
+        lines += [f"{self._sums[shard]}  {path(self.layout, shard)}\n" for shard in shards]
+        self._folder.write(SUMS, "".join(lines).encode())
+        return True
+
+    def _is_intact(self, shard, there):
+        if self.layout.name(shard) not in there:
+            return False
+        if shard not in self._sums:
+            try:
+                self._sums[shard] = checksum(self._folder, self.layout, shard)
+            except InputError as error:
+                self._folder.set_aside(path(self.layout, shard), str(error))
+                return False
+        return True
+
+    def _checked(self, shard, columns):
+        expected = {
+            name: f"{dtype.name} {(self.layout.rows(shard), *shape)}"
+            for name, (dtype, shape) in self.layout.columns.items()
+        }
+        found = {name: f"{array.dtype.name} {array.shape}" for name, array in columns.items()}
+        if found != expected:
+            raise ValueError(f"shard {shard} must have the columns {expected}, got {found}")
+        return [columns[name] for name in expected]
+
+
+@contextlib.contextmanager
+def begin(
+    directory: str | os.PathLike[str],
+    manifest: Mapping[str, Any],
+    *,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[Run]:
+    """Begins a run into a folder, or goes on with it; holds the lock of the share until the end.
+
+    Args:
+      directory: a path, or what fsspec opens; made where it is not there.
+      manifest: of values that JSON can hold: `count` and `shard_size` in rows, `columns` with the
+        `dtype` and the `shape` of a row by name, and all else that the results depend on. The keys
+        of `manifests.RECORDED` are kept from the beginning, but need not be the same later.
+      process: number of this process, from 0.
+      processes: among how many the shards are shared.
+
+    Yields:
+      The run.
+
+    Raises:
+      InputError: the folder holds another run (the message says what differs), its manifest is
+        damaged, or another process of the machine writes there.
+      ValueError: the manifest is not as above.
+      OSError: the folder cannot be written.
+    """
+    new = json.loads(json.dumps({"schema": manifests.SCHEMA, **manifest}, allow_nan=False))
+    layout = Layout.of(new)
+    folder = Folder(directory)
+    with folder.lock(process, processes):
+        old = manifests.read(folder)
+        if old is None:
+            folder.write(manifests.NAME, json.dumps(new, indent=2).encode() + b"\n")
+        else:
+            _check_same(folder, old[0], new)
+        run = Run(folder, layout, process, processes)
+        folder.remove_unfinished(SHARDS, {layout.name(shard) for shard in run.share})
+        if processes == 1:
+            folder.remove_unfinished("", {manifests.NAME, SUMS})
+        yield run
+
+
+def checksum(folder: Folder, layout: Layout, shard: int) -> str:
+    """The SHA-256 of a shard's file, all of which is read and checked.
+
+    Raises:
+      InputError: it is damaged, or not this shard of this run.
+    """
+    content = hashlib.sha256()
+    with folder.open(path(layout, shard)) as file:
+        header = file.read(len(layout.header(shard, "0" * 64)))
+        whole = hashlib.sha256(header)
+        while block := file.read(_BLOCK):
+            content.update(block)
+            whole.update(block)
+    if header != layout.header(shard, content.hexdigest()):
+        raise InputError(f"it is not what was written as shard {shard} of this run")
+    return whole.hexdigest()
+
+
+def path(layout: Layout, shard: int) -> str:
+    """Of a shard's file in its folder."""
+    return f"{SHARDS}/{layout.name(shard)}"
+
+
+def _bytes(array):
+    # As bytes, since arrays without a row, and booleans, have no buffer to hash.
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
+
+
+def _check_same(folder, old, new):
+    found = list(manifests.differences(old, new))
+    if found:
+        raise InputError(f"{folder} holds another run: {'; '.join(found)}")
+    changed = [
+        line
+        for key in manifests.RECORDED
+        for line in manifests.differences(old.get(key, ...), new.get(key, ...), key)
+    ]
+    if changed:
+        warnings.warn(f"{folder} was begun elsewhere: {'; '.join(changed)}", stacklevel=4)
