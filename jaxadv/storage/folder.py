@@ -53,7 +53,7 @@ class Folder:
             entries = self._files.ls(self.path(folder), detail=True)
         except FileNotFoundError:
             return {}
-        return {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries}
+        return {f"{folder}/{entry['name'].rpartition('/')[2]}": entry["size"] for entry in entries}
 
     def open(self, name: str) -> Any:
         """A file of bytes, opened to read."""
@@ -91,13 +91,14 @@ class Folder:
         self._files.mv(self.path(name), self.path(name) + ".damaged")
         warnings.warn(f"{self}/{name} is damaged ({reason}): it is made anew", stacklevel=2)
 
-    def remove_unfinished(self, folder: str, names: Container[str]) -> None:
-        """Removes what killed writers have left of files, under a lock of these names."""
-        if self.local is not None:
-            for path in (self.local / folder).glob(".*-*"):
-                temporary = re.fullmatch(r"\.[0-9a-f]{16}-(.+)", path.name)
-                if temporary and temporary[1] in names:
-                    path.unlink(missing_ok=True)
+    def remove_unfinished(self, names: Container[str]) -> None:
+        """Removes what killed writers have left of files that nobody else writes now."""
+        if self.local is None:
+            return
+        for path in (*self.local.glob(".*-*"), *self.local.glob("*/.*-*")):
+            whole = path.with_name(re.sub(r"^\.[0-9a-f]{16}-", "", path.name))
+            if whole != path and whole.relative_to(self.local).as_posix() in names:
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def lock(self, process: int, processes: int) -> Iterator[None]:

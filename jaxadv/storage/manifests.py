@@ -14,7 +14,7 @@ import numpy as np
 from jaxadv.storage.errors import InputError
 from jaxadv.storage.folder import Folder
 
-NAME = "manifest.json"
+NAME, SHARDS = "manifest.json", "shards"
 SCHEMA = 1
 RECORDED = ("source", "versions", "device")  # what does not tell one run from another
 MOST_SHARDS = 10**6
@@ -33,8 +33,8 @@ class Layout:
     Example:
       >>> columns = {"index": {"dtype": "int64", "shape": []}}
       >>> layout = Layout.of({"schema": 1, "count": 5, "shard_size": 2, "columns": columns})
-      >>> layout.shards, [layout.rows(shard) for shard in range(3)], layout.name(2)
-      (3, [2, 2, 1], '000002.safetensors')
+      >>> layout.shards, [layout.rows(shard) for shard in range(3)], layout.path(2)
+      (3, [2, 2, 1], 'shards/000002.safetensors')
     """
 
     digest: str  # of what identifies the run
@@ -84,9 +84,9 @@ class Layout:
         """Number of rows of a shard."""
         return min(self.size, self.count - shard * self.size)
 
-    def name(self, shard: int) -> str:
-        """Of a shard's file."""
-        return f"{shard:06}.safetensors"
+    def path(self, shard: int) -> str:
+        """Of a shard's file in its folder."""
+        return f"{SHARDS}/{shard:06}.safetensors"
 
     def row_bytes(self, column: str) -> int:
         """Bytes of a row of a column."""
@@ -146,18 +146,16 @@ def read(folder: Folder) -> tuple[dict[str, Any], Layout] | None:
         raise InputError(f"{folder}/{NAME} is no manifest of results: {error}") from error
 
 
-def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """What was changed in a manifest, in words.
+def differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    """What was changed in a value of a manifest, in words.
 
     Example:
-      >>> list(differences({"seed": 0, "options": {"tol": 0.1}}, {"seed": 1, "options": {}}))
-      ['seed was 0 and is 1', 'options.tol was 0.1 and is not there']
+      >>> list(differences("options", {"tol": 0.1, "c": 1}, {"tol": 0.2}))
+      ['options.tol was 0.1 and is 0.2', 'options.c was 1 and is not there']
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old | new:
-            if name or key not in RECORDED:
-                inner = f"{name}.{key}" if name else key
-                yield from differences(old.get(key, ...), new.get(key, ...), inner)
+            yield from differences(f"{name}.{key}", old.get(key, ...), new.get(key, ...))
     elif old != new:
         yield f"{name} was {_short(old)} and is {_short(new)}"
 

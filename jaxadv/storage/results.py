@@ -1,7 +1,6 @@
 """Results that lie in shards, read lazily: what `python -m jaxadv.generate` has written."""
 
 import itertools
-import math
 import os
 import re
 import warnings
@@ -36,11 +35,6 @@ class Column(np.lib.mixins.NDArrayOperatorsMixin):
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -143,7 +137,7 @@ class Results:
                 found = shards.checksum(self._folder, self.layout, shard)
             except InputError:
                 found = None
-            path = shards.path(self.layout, shard)
+            path = self.layout.path(shard)
             if found is None or listed.get(path, found) != found:
                 damaged.append(path)
         if damaged:
@@ -160,16 +154,16 @@ class Results:
     def _listed(self):
         ends = (0, self.layout.shards - 1)
         sizes = {self.layout.rows(shard): self.layout.file_bytes(shard) for shard in ends}
-        for name, size in self._folder.sizes(shards.SHARDS).items():
-            if re.fullmatch(r"[0-9]{6}\.safetensors", name):
-                shard = int(name[:6])
+        for name, size in self._folder.sizes(manifests.SHARDS).items():
+            if re.fullmatch(r"shards/[0-9]{6}\.safetensors", name):
+                shard = int(name[7:13])
                 if sizes.get(self.layout.rows(shard)) != size:
                     raise self._wrong(shard)
                 yield shard
 
     def _wrong(self, shard):
         return InputError(
-            f"{self._folder}/{shards.path(self.layout, shard)} is damaged, or not of the run in "
+            f"{self._folder}/{self.layout.path(shard)} is damaged, or not of the run in "
             f"{manifests.NAME}; the command that wrote it replaces it"
         )
 
@@ -180,7 +174,7 @@ class Results:
         length = len(before) + 64 + len(after)
         start = length + self.layout.spans(shard)[column][0]
         first, last = int(rows.min()), int(rows.max())
-        path = shards.path(self.layout, shard)
+        path = self.layout.path(shard)
         try:
             if shard not in self._known:
                 header = self._folder.block(path, 0, length).tobytes()

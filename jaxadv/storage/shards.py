@@ -18,9 +18,9 @@ import numpy as np
 from jaxadv.storage import manifests
 from jaxadv.storage.errors import InputError
 from jaxadv.storage.folder import Folder
-from jaxadv.storage.manifests import Layout
+from jaxadv.storage.manifests import RECORDED, Layout
 
-SHARDS, SUMS = "shards", "SHA256SUMS"
+SUMS = "SHA256SUMS"
 _BLOCK = 2**20  # bytes read at a time
 
 
@@ -38,7 +38,7 @@ class Run:
 
         Those there are read and checked. A damaged one is set aside, with a warning, and missing.
         """
-        there = self._folder.sizes(SHARDS)
+        there = self._folder.sizes(manifests.SHARDS)
         return [shard for shard in self.share if not self._is_intact(shard, there)]
 
     def write(self, shard: int, columns: Mapping[str, np.ndarray]) -> None:
@@ -52,7 +52,11 @@ class Run:
           ValueError: the columns are others.
           OSError: it cannot be written.
         """
-        parts = [_bytes(array) for array in self._checked(shard, columns)]
+        self._check(shard, columns)
+        parts = [
+            np.ascontiguousarray(columns[name], dtype).data
+            for name, (dtype, _) in self.layout.columns.items()
+        ]
         content = hashlib.sha256()
         for part in parts:
             content.update(part)
@@ -60,7 +64,7 @@ class Run:
         whole = hashlib.sha256(header)
         for part in parts:
             whole.update(part)
-        self._folder.write(path(self.layout, shard), header, *parts)
+        self._folder.write(self.layout.path(shard), header, *parts)
         self._sums[shard] = whole.hexdigest()
 
     def complete(self) -> bool:
@@ -68,29 +72,29 @@ class Run:
 
         Shards that other processes have written are read and checked, as by `missing`.
         """
-        there, shards = self._folder.sizes(SHARDS), range(self.layout.shards)
-        if not all(self.layout.name(shard) in there for shard in shards):
+        there, shards = self._folder.sizes(manifests.SHARDS), range(self.layout.shards)
+        if not all(self.layout.path(shard) in there for shard in shards):
             return False
         if not all([self._is_intact(shard, there) for shard in shards]):
             return False
         with self._folder.open(manifests.NAME) as file:
             lines = [f"{hashlib.sha256(file.read()).hexdigest()}  {manifests.NAME}\n"]
-        lines += [f"{self._sums[shard]}  {path(self.layout, shard)}\n" for shard in shards]
+        lines += [f"{self._sums[shard]}  {self.layout.path(shard)}\n" for shard in shards]
         self._folder.write(SUMS, "".join(lines).encode())
         return True
 
     def _is_intact(self, shard, there):
-        if self.layout.name(shard) not in there:
+        if self.layout.path(shard) not in there:
             return False
         if shard not in self._sums:
             try:
                 self._sums[shard] = checksum(self._folder, self.layout, shard)
             except InputError as error:
-                self._folder.set_aside(path(self.layout, shard), str(error))
+                self._folder.set_aside(self.layout.path(shard), str(error))
                 return False
         return True
 
-    def _checked(self, shard, columns):
+    def _check(self, shard, columns):
         expected = {
             name: f"{dtype.name} {(self.layout.rows(shard), *shape)}"
             for name, (dtype, shape) in self.layout.columns.items()
@@ -98,7 +102,6 @@ class Run:
         found = {name: f"{array.dtype.name} {array.shape}" for name, array in columns.items()}
         if found != expected:
             raise ValueError(f"shard {shard} must have the columns {expected}, got {found}")
-        return [columns[name] for name in expected]
 
 
 @contextlib.contextmanager
@@ -110,6 +113,8 @@ def begin(
     processes: int = 1,
 ) -> Iterator[Run]:
     """Begins a run into a folder, or goes on with it; holds the lock of the share until the end.
+
+    Where it is gone on with under other versions of packages, or on another device, it warns.
 
     Args:
       directory: a path, or what fsspec opens; made where it is not there.
@@ -125,9 +130,11 @@ def begin(
     Raises:
       InputError: the folder holds another run (the message says what differs), its manifest is
         damaged, or another process of the machine writes there.
-      ValueError: the manifest is not as above.
+      ValueError: the manifest is not as above, or there is no such process.
       OSError: the folder cannot be written.
     """
+    if not 0 <= process < processes:
+        raise ValueError(f"process must be one of {processes}, counted from 0, got {process}")
     new = json.loads(json.dumps({"schema": manifests.SCHEMA, **manifest}, allow_nan=False))
     layout = Layout.of(new)
     folder = Folder(directory)
@@ -138,9 +145,8 @@ def begin(
         else:
             _check_same(folder, old[0], new)
         run = Run(folder, layout, process, processes)
-        folder.remove_unfinished(SHARDS, {layout.name(shard) for shard in run.share})
-        if processes == 1:
-            folder.remove_unfinished("", {manifests.NAME, SUMS})
+        mine = {layout.path(shard) for shard in run.share}
+        folder.remove_unfinished(mine | {manifests.NAME, SUMS} if processes == 1 else mine)
         yield run
 
 
@@ -151,7 +157,7 @@ def checksum(folder: Folder, layout: Layout, shard: int) -> str:
       InputError: it is damaged, or not this shard of this run.
     """
     content = hashlib.sha256()
-    with folder.open(path(layout, shard)) as file:
+    with folder.open(layout.path(shard)) as file:
         header = file.read(len(layout.header(shard, "0" * 64)))
         whole = hashlib.sha256(header)
         while block := file.read(_BLOCK):
@@ -162,25 +168,14 @@ def checksum(folder: Folder, layout: Layout, shard: int) -> str:
     return whole.hexdigest()
 
 
-def path(layout: Layout, shard: int) -> str:
-    """Of a shard's file in its folder."""
-    return f"{SHARDS}/{layout.name(shard)}"
-
-
-def _bytes(array):
-    # As bytes, since arrays without a row, and booleans, have no buffer to hash.
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
-
-
 def _check_same(folder, old, new):
-    found = list(manifests.differences(old, new))
-    if found:
-        raise InputError(f"{folder} holds another run: {'; '.join(found)}")
-    changed = [
-        line
-        for key in manifests.RECORDED
-        for line in manifests.differences(old.get(key, ...), new.get(key, ...), key)
-    ]
-    if changed:
-        warnings.warn(f"{folder} was begun elsewhere: {'; '.join(changed)}", stacklevel=4)
+    changed = {
+        key: "; ".join(manifests.differences(key, old.get(key, ...), new.get(key, ...)))
+        for key in old | new
+    }
+    for recorded in (False, True):
+        lines = [line for key, line in changed.items() if line and recorded == (key in RECORDED)]
+        if lines and not recorded:
+            raise InputError(f"{folder} holds another run: {'; '.join(lines)}")
+        if lines:
+            warnings.warn(f"{folder} was begun elsewhere: {'; '.join(lines)}", stacklevel=4)

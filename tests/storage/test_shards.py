@@ -391,3 +391,9 @@ def test_writing_goes_through_replacing(tmp_path, monkeypatch):
         finish(tmp_path)
     monkeypatch.undo()
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("process", [-1, 2])
+def test_processes_that_there_are_not(tmp_path, process):
+    with pytest.raises(ValueError, match=f"must be one of 2, counted from 0, got {process}"):
+        finish(tmp_path, process=process, processes=2)
