@@ -68,7 +68,7 @@ class Folder:
         if self.local is not None:
             path = self.path(name)
             return np.memmap(path, np.uint8, mode="r", offset=start, shape=(stop - start,))
-        data = self._files.cat_file(self.path(name), start, stop)
+        data = self._files.cat_file(self.path(name), start=start, end=stop)
         return np.frombuffer(data, np.uint8, count=stop - start)
 
     def write(self, name: str, *parts: bytes | memoryview) -> None:

@@ -18,11 +18,10 @@ NAME, SHARDS = "manifest.json", "shards"
 SCHEMA = 1
 RECORDED = ("source", "versions", "device")  # what does not tell one run from another
 MOST_SHARDS = 10**6
-# By NumPy's names, safetensors'.
-DTYPES = {
-    **{"bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"},
-    **{"float16": "F16", "float32": "F32", "float64": "F64"},
-}
+DTYPES = (
+    *("bool", "int8", "uint8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64"),
+)
 _COLUMN = re.compile(r"[a-zA-Z]\w*(/\w[^/\\]*)?")  # as a path, it leads nowhere but down
 
 
@@ -49,15 +48,13 @@ class Layout:
         Raises:
           ValueError: it describes none.
         """
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-            schema = manifest.get("schema") if isinstance(manifest, dict) else None
-            raise ValueError(f"its schema is {_short(schema)}, where {SCHEMA} is known")
+        found = manifest if isinstance(manifest, dict) else {}
+        if found.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is {_short(found.get('schema'))}, not {SCHEMA}")
         for key in ("count", "shard_size"):
-            if not _is_size(manifest.get(key)):
-                raise ValueError(
-                    f"{key} must be a positive integer, got {_short(manifest.get(key))}"
-                )
-        columns = manifest.get("columns")
+            if not _is_size(size := found.get(key)):
+                raise ValueError(f"{key} must be a positive integer, got {_short(size)}")
+        columns = found.get("columns")
         if not isinstance(columns, dict) or not columns:
             raise ValueError(f"columns must be an object, got {_short(columns)}")
         parsed = {name: _column(name, column) for name, column in columns.items()}
@@ -112,8 +109,9 @@ class Layout:
         entries: dict[str, Any] = {"__metadata__": metadata}
         for column, span in self.spans(shard).items():
             dtype, shape = self.columns[column]
+            bits = f"{dtype.kind.upper()}{8 * dtype.itemsize}"
             entries[column] = {
-                "dtype": DTYPES[dtype.name],
+                "dtype": "BOOL" if dtype.kind == "b" else bits,
                 "shape": [self.rows(shard), *shape],
                 "data_offsets": span,
             }
@@ -123,9 +121,8 @@ class Layout:
 
     def file_bytes(self, shard: int) -> int:
         """Bytes of the file of a shard."""
-        return len(self.header(shard, "0" * 64)) + max(
-            stop for _, stop in self.spans(shard).values()
-        )
+        arrays = self.rows(shard) * sum(map(self.row_bytes, self.columns))
+        return len(self.header(shard, "0" * 64)) + arrays
 
 
 def read(folder: Folder) -> tuple[dict[str, Any], Layout] | None:
@@ -156,15 +153,17 @@ def differences(name: str, old: Any, new: Any) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old | new:
             yield from differences(f"{name}.{key}", old.get(key, ...), new.get(key, ...))
-    elif old != new:
+    elif _text(old) != _text(new):  # True is not 1
         yield f"{name} was {_short(old)} and is {_short(new)}"
 
 
 def _digest(manifest):
     identity = {key: value for key, value in manifest.items() if key not in RECORDED}
-    return hashlib.sha256(
-        json.dumps(identity, sort_keys=True, allow_nan=False).encode()
-    ).hexdigest()
+    return hashlib.sha256(_text(identity).encode()).hexdigest()
+
+
+def _text(value):
+    return "" if value is ... else json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def _column(name, column):

@@ -106,10 +106,11 @@ class Results:
         self._folder = folder
         self._there = sorted(self._listed())
         self._known: set[int] = set()  # shards whose headers were checked
+        self._length = sum(map(layout.rows, self._there))
         self.missing = sorted(set(range(layout.shards)) - set(self._there))
 
     def __len__(self) -> int:
-        return sum(map(self.layout.rows, self._there))
+        return self._length
 
     def __repr__(self) -> str:
         return f"<results in {self._folder}: {len(self)} × {', '.join(self.layout.columns)}>"

@@ -31,7 +31,7 @@ manifest = MANIFEST | {"columns": MANIFEST["columns"] | {"x_adv": image}}
 replace, unfinished, whole = os.replace, 0, [0]
 
 def replace_late(*paths):
-    time.sleep(random.choice([0, 0.05]))
+    time.sleep(0.05)
     replace(*paths)
 
 def child():
@@ -41,11 +41,10 @@ def child():
     os._exit(0)
 
 while True:
-    random.random()
     process = os.fork()
     if process == 0:
         child()
-    time.sleep(random.uniform(0.02, 0.15))
+    time.sleep(random.uniform(0.02, 0.15 + len(whole) / 100))
     os.kill(process, signal.SIGKILL)
     status = os.waitpid(process, 0)[1]
     unfinished += any(folder.glob("shards/.*"))
@@ -80,7 +79,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path):
     command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "killed")]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     killed, unfinished, status = map(int, output.split())
-    assert killed >= 3 and unfinished >= 1 and status == 0
+    assert killed >= 2 and unfinished >= 1 and status == 0
     image = {"dtype": "float32", "shape": [2**19]}
     finish(tmp_path / "whole", MANIFEST | {"columns": MANIFEST["columns"] | {"x_adv": image}})
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
@@ -115,6 +114,8 @@ def test_what_is_complete_stays_as_it_is(tmp_path):
             "model was 'models:mine' and is 'b'; seed was 0 .{100}",
         ),
         ({"count": 11}, "count was 10 and is 11"),
+        ({"seed": False}, "seed was 0 and is False"),
+        ({"options": {"tol": 0.05, "c": [1.0, 2]}}, r"c was \[1, 2\] and is \[1\.0, 2\]$"),
         ({"mode": "untargeted"}, "mode was not there and is 'untargeted'"),
     ],
 )
