@@ -71,6 +71,42 @@ def load(
     return _read(builder, split)
 
 
+def open_split(name: str, data_dir: Path | None = None) -> tuple[Any, str, tuple[str, ...] | None]:
+    """Opens a split of a data set that need not fit into memory.
+
+    Args:
+      name: "NAME/SPLIT", as "mnist/test", "imagenet2012/validation[:1000]": one of `sources`, or
+        any that TFDS has prepared as array_record files; or "FOLDER/SPLIT", of such files with the
+        features.json and dataset_info.json that TFDS writes. Where SPLIT is empty, the only one.
+      data_dir: where data sets are kept; by default TFDS's own directory.
+
+    Returns:
+      A sequence of dicts, in which images that were kept encoded still are; its name, with the
+      data set's version; and the names of the classes.
+
+    Raises:
+      Exception: of any kind, where there is no such data set or split.
+    """
+    from tensorflow_datasets import decode, features
+    from tensorflow_datasets.core import read_only_builder
+
+    name, _, split = name.rpartition("/")
+    if Path(name, "features.json").exists():
+        builder = read_only_builder.builder_from_directory(name)
+    elif name in sources.SOURCES:
+        builder = _prepared_builder(name, data_dir)
+    else:
+        builder = read_only_builder.builder_from_files(name, data_dir=data_dir)
+    if not split and len(builder.info.splits) == 1:
+        (split,) = builder.info.splits
+    features_dict: Any = builder.info.features
+    kinds = dict(features_dict.items())
+    encoded = isinstance(kinds.get("image"), features.Image)
+    source = _source(builder, split, {"image": decode.SkipDecoding()} if encoded else None)
+    classes = getattr(kinds.get("label"), "names", None)  # None also where they have none
+    return source, f"{builder.info.full_name}/{split}", tuple(classes) if classes else None
+
+
 def _sizes(splits):
     return {key: split.num_examples for key, split in splits.items()}
 
@@ -112,16 +148,21 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
 
 
 def _read(builder, split: str) -> Dataset:
-    try:
-        source = builder.as_data_source(split=split)
-        indices = range(len(source))
-    except ValueError as error:
-        splits = list(builder.info.splits)
-        raise ValueError(f"Bad split {split!r}; the splits are {splits}. {error}") from error
-    examples = source.__getitems__(indices)  # 3 times as fast as one by one
+    source = _source(builder, split)
+    examples = source.__getitems__(range(len(source)))  # 3 times as fast as one by one
     images = np.stack([example["image"] for example in examples])
     labels = np.array([example["label"] for example in examples], np.int32)
     return Dataset(images / np.float32(255), labels)
+
+
+def _source(builder, split, decoders=None):
+    try:
+        source = builder.as_data_source(split=split, decoders=decoders)
+        len(source)  # raises where there is nothing
+    except ValueError as error:
+        splits = list(builder.info.splits)
+        raise ValueError(f"Bad split {split!r}; the splits are {splits}. {error}") from error
+    return source
 
 
 @functools.cache

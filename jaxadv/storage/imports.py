@@ -11,35 +11,32 @@ import jaxadv
 from jaxadv.storage.errors import InputError, described
 
 
-def called(name: str, kind: str) -> tuple[Any, ModuleType]:
+def called(name: str) -> tuple[Any, ModuleType]:
     """Imports a function and calls it without arguments.
 
     Args:
       name: module:function.
-      kind: of what the function returns, for the message.
 
     Returns:
       What the function returns, and its module.
 
     Raises:
-      InputError: there is no such function, or it raises.
+      InputError: there is no such function, or it raises; the message does not repeat the name.
 
     Example:
-      >>> called("platform:python_implementation", "name")[0]
+      >>> called("platform:python_implementation")[0]
       'CPython'
-      >>> called("platform.py:machine()", "name")
+      >>> called("platform:nothing()")
       Traceback (most recent call last):
-      jaxadv.storage.errors.InputError: cannot import name 'platform.py:machine()': \
-ModuleNotFoundError: No module named 'platform.py'; 'platform' is not a package; \
-write it as platform:machine
+      jaxadv.storage.errors.InputError: AttributeError: module 'platform' has no attribute \
+'nothing()'; write it as platform:nothing
     """
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
         return getattr(module, function_name)(), module
     except (Exception, SystemExit) as error:  # the user's code may raise any
-        reason = f"{described(error)}{_place(error)}{_hint(name)}"
-        raise InputError(f"cannot import {kind} {name!r}: {reason}") from error
+        raise InputError(f"{described(error)}{_place(error)}{_hint(name)}") from error
 
 
 def _place(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
+from jaxadv.storage.errors import InputError
 from jaxadv.storage.imports import called
 
 
@@ -30,7 +31,10 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
     Raises:
       ValueError: there is no such function, or it returns something else.
     """
-    pair, module = called(name, "model")
+    try:
+        pair, module = called(name)
+    except InputError as error:
+        raise InputError(f"cannot import model {name!r}: {error}") from error
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
     network, params = pair
