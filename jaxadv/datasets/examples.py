@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from jaxadv.datasets import images, tfds
-from jaxadv.datasets.arrays import open_arrays
+from jaxadv.datasets.arrays import Arrays, open_arrays
 from jaxadv.storage import cache, imports
 from jaxadv.storage.errors import InputError, described
 
@@ -90,6 +90,11 @@ class Examples:
             return Example(self._image(record["image"]), label, target)
         except Exception as error:  # the user's code, and what decodes images, may raise any
             return Example(None, label, target, _reason(error))
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether they are arrays, which other processes would but copy."""
+        return isinstance(self._records, Arrays)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits from name, length and the examples looked at."""

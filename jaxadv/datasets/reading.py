@@ -46,8 +46,8 @@ def read(
       examples: of `open_source`.
       indices: of the examples, of which a range takes no memory.
       batch_size: examples in a batch; in the last one, what is left.
-      workers: processes that read and decode; 0 for a thread of this one. As they are started
-        afresh, a program that asks for them needs `if __name__ == "__main__":`.
+      workers: processes that read and decode, if there is anything to decode; 0 for a thread of
+        this one. A program that asks for them needs `if __name__ == "__main__":`.
 
     Raises:
       RuntimeError: a worker was killed.
@@ -57,7 +57,8 @@ def read(
       >>> [batch.images.shape for batch in read(examples, range(5), batch_size=2)]
       [(2, 2), (2, 2), (1, 2)]
     """
-    iterator = _grain_iterator(_Batches(examples, indices, batch_size), workers)
+    batches = _Batches(examples, indices, batch_size)
+    iterator = _grain_iterator(batches, 0 if examples.at_hand else workers)
     try:
         yield from iterator
     finally:
@@ -75,13 +76,12 @@ class _Batches:
 
     def __getitem__(self, index):
         chosen = self._indices[index * self._size : (index + 1) * self._size]
-        images = np.full((len(chosen), *self._examples.image_shape), np.nan, np.float32)
+        images = np.empty((len(chosen), *self._examples.image_shape), np.float32)
         classes = np.full((2, len(chosen)), UNKNOWN, np.int32)
         errors = []
         for row, example in enumerate(chosen):
             image, label, target, error = self._examples[int(example)]
-            if image is not None:
-                images[row] = image
+            images[row] = np.nan if image is None else image
             classes[:, row] = [UNKNOWN if each is None else each for each in (label, target)]
             errors.append(error)
         labels = classes[0] if self._examples.labelled else None

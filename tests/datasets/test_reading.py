@@ -62,6 +62,15 @@ def test_workers_end_when_they_are_no_longer_needed(examples):
     assert set(multiprocessing.active_children()) == before
 
 
+def test_arrays_go_to_no_other_process(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    with closing(
+        read(open_source(str(tmp_path / "x.npy")), range(4), batch_size=2, workers=2)
+    ) as batches:
+        next(batches)
+        assert not multiprocessing.active_children()
+
+
 def test_targets_without_labels():
     examples = Examples([{"image": [0.5], "target": 3}, {"image": [0.5]}], "two")
     (batch,) = read(examples, range(2), batch_size=5)
