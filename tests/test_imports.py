@@ -19,7 +19,7 @@ FOLDERS = (  # from the top down
     *("models", "networks", "spectral", "solvers", "datasets", "storage"),
 )
 LEVELS = (COMMANDS, *FOLDERS)
-FOLDERS_MAY_NOT = {"jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}
+FOLDERS_MAY_NOT = {"PIL", "grain", "jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}
 HEAVY = FOLDERS_MAY_NOT | {"flax", "optax", "scipy"}
 
 
@@ -40,9 +40,11 @@ def imports(path):
     [
         ("tensorflow_datasets", {"datasets/tfds.py"}),
         ("flax", {"networks/inverted_residual.py", "networks/layers.py", "zoo/kept.py"}),
+        ("grain", {"datasets/reading.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"runs/arguments.py"}),
         ("rich", {"runs/console.py", "runs/command.py", "reports/tables.py"}),
+        ("PIL", {"datasets/images.py"}),
         ("matplotlib", {"reports/pictures.py", "reports/plots.py"}),
         ("tensorflow", set()),
     ],
