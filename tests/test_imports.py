@@ -44,8 +44,9 @@ def imports(path):
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"runs/arguments.py"}),
         ("rich", {"runs/console.py", "runs/command.py", "reports/tables.py"}),
-        ("PIL", {"datasets/images.py"}),
-        ("matplotlib", {"reports/pictures.py", "reports/plots.py"}),
+        ("PIL", {"datasets/images.py", "reports/page/gallery.py"}),
+        ("matplotlib", {"reports/page/charts.py", "reports/pictures.py", "reports/plots.py"}),
+        ("jinja2", {"reports/page/__init__.py"}),
         ("tensorflow", set()),
     ],
 )
