@@ -2,7 +2,7 @@
 
 import importlib
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxadv.runs import interruption  # noqa: F401  which is to come before all that is heavy
 
@@ -11,6 +11,9 @@ from jaxadv.attacks.minimal import minimal_adversarial
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
 from jaxadv.attacks.several_targets import all_targets, untargeted
+
+if TYPE_CHECKING:
+    from jaxadv.storage.results import read_results
 
 __version__ = metadata.version("jaxadv")
 
@@ -21,6 +24,7 @@ __all__ = [
     "__version__",
     "all_targets",
     "minimal_adversarial",
+    "read_results",
     "untargeted",
 ]
 
@@ -33,11 +37,13 @@ _PACKAGES = frozenset(
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a sub-package at its first use."""
+    """Imports a sub-package, or what few use, at its first use."""
     if name in _PACKAGES:
         return importlib.import_module(f"jaxadv.{name}")
+    if name == "read_results":
+        return importlib.import_module("jaxadv.storage.results").read_results
     raise AttributeError(f"module 'jaxadv' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PACKAGES})
+    return sorted({*globals(), *_PACKAGES, *__all__})

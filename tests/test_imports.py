@@ -19,7 +19,7 @@ FOLDERS = (  # from the top down
     *("models", "networks", "spectral", "solvers", "datasets", "storage"),
 )
 LEVELS = (COMMANDS, *FOLDERS)
-FOLDERS_MAY_NOT = {"jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}
+FOLDERS_MAY_NOT = {"PIL", "grain", "jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}
 HEAVY = FOLDERS_MAY_NOT | {"flax", "optax", "scipy"}
 
 
@@ -40,10 +40,13 @@ def imports(path):
     [
         ("tensorflow_datasets", {"datasets/tfds.py"}),
         ("flax", {"networks/inverted_residual.py", "networks/layers.py", "zoo/kept.py"}),
+        ("grain", {"datasets/reading.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"runs/arguments.py"}),
         ("rich", {"runs/console.py", "runs/command.py", "reports/tables.py"}),
-        ("matplotlib", {"reports/pictures.py", "reports/plots.py"}),
+        ("PIL", {"datasets/images.py", "reports/page/gallery.py"}),
+        ("matplotlib", {"reports/page/charts.py", "reports/pictures.py", "reports/plots.py"}),
+        ("jinja2", {"reports/page/__init__.py"}),
         ("tensorflow", set()),
     ],
 )

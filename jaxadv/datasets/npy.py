@@ -1,10 +1,16 @@
-"""A user's own images and labels, as .npy files that may be larger than the memory."""
+"""Files .npy, mapped into memory, which they may be larger than; a user's images and labels."""
 
+import io
+import math
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from jaxadv.datasets.dataset import Dataset
+
+LONGEST_HEADER = 10_100  # bytes, as NumPy has it
+_header_1, _header_2 = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
 
 
 def open_npy(
@@ -41,10 +47,32 @@ def _opened(name, path):
     with path.open("rb"):  # an OSError from here on is of the file's content
         pass
     try:
-        with np.errstate(over="raise"):
-            return np.lib.format.open_memmap(path, mode="r")
+        return array(np.memmap(path, np.uint8, "r"))
     except Exception as error:  # a broken header raises any
         raise ValueError(f"{name} must be an .npy file, got {path}: {error}") from error
+
+
+def array(buffer: UInt8[np.ndarray, " bytes"]) -> np.ndarray:
+    """The array in the bytes of an .npy file: a view of them.
+
+    Raises:
+      Exception: of any kind, where they are no such file, or its array is not as long as they are.
+
+    Example:
+      >>> file = io.BytesIO()
+      >>> np.save(file, np.arange(3))
+      >>> array(np.frombuffer(file.getvalue(), np.uint8))
+      array([0, 1, 2])
+    """
+    start = io.BytesIO(buffer[:LONGEST_HEADER].tobytes())
+    version = np.lib.format.read_magic(start)
+    if version not in (readers := {(1, 0): _header_1, (2, 0): _header_2}):
+        raise ValueError(f"it has version {version}, expected one of {list(readers)}")
+    shape, fortran_order, dtype = readers[version](start)
+    content = buffer[start.tell() :]
+    if dtype.hasobject or len(content) != dtype.itemsize * math.prod(shape):
+        raise ValueError(f"it has {len(content)} bytes, which are no array {shape} of {dtype}")
+    return content.view(dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
 def _check_images(images, image_shape):

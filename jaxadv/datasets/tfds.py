@@ -6,6 +6,7 @@ TFDS's own builders need TensorFlow, which is not used here: raw files come from
 import contextlib
 import functools
 import io
+import json
 import os
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from jaxadv.datasets import fetch, idx, prepared, sources
+from jaxadv.datasets.arrays import Arrays
 from jaxadv.datasets.dataset import Dataset, DatasetInfo
 from jaxadv.storage.errors import InputError
 
@@ -71,6 +73,67 @@ def load(
     return _read(builder, split)
 
 
+def open_split(name: str, data_dir: Path | None = None) -> tuple[Any, str, tuple[str, ...] | None]:
+    """Opens a split of a data set, which need not fit into memory where it is not of `sources`.
+
+    Args:
+      name: "NAME/SPLIT", as "mnist/test", "imagenet2012/validation[:1000]": one of `sources`, or
+        any that TFDS has prepared as array_record files; or "FOLDER/SPLIT", of such files with the
+        features.json and dataset_info.json that TFDS writes. Where SPLIT is empty, the only one.
+      data_dir: where data sets are kept; by default TFDS's own directory.
+
+    Returns:
+      A sequence of dicts, in which images that were kept encoded still are; its name, with the
+      data set's version; and the names of the classes.
+
+    Raises:
+      Exception: of any kind, where there is no such data set or split.
+    """
+    from tensorflow_datasets import decode, features
+
+    name, _, split = name.rpartition("/")
+    if name in sources.SOURCES:  # small, and read in one go 20 times as fast
+        images, labels = load(name, split, data_dir)
+        return Arrays({"images": images, "labels": labels}), f"{name}/{split}", None
+    builder = _found_builder(name, data_dir)
+    if not split and len(builder.info.splits) == 1:
+        (split,) = builder.info.splits
+    features_dict: Any = builder.info.features
+    kinds = dict(features_dict.items())
+    encoded = isinstance(kinds.get("image"), features.Image)
+    source = _source(builder, split, {"image": decode.SkipDecoding()} if encoded else None)
+    classes = getattr(kinds.get("label"), "names", None)  # None also where they have none
+    return source, f"{builder.info.full_name}/{split}", tuple(classes) if classes else None
+
+
+def _found_builder(name, data_dir):
+    """The builder of a folder, or of what TFDS has prepared: NAME[/CONFIG][:VERSION]."""
+    from tensorflow_datasets.core import constants, read_only_builder
+
+    description = Path(name, "features.json")
+    if not description.exists():
+        root = Path(data_dir or constants.DATA_DIR).expanduser()
+        dataset, _, version = name.partition(":")
+        found = (root / dataset).glob(f"{version or '*.*.*'}/features.json")
+        description = max(found, key=_version, default=None)
+        if description is None:
+            raise InputError(f"TFDS has prepared no {name!r} in {root}")
+    json.loads(description.read_bytes(), object_hook=_check_feature)
+    return read_only_builder.builder_from_directory(description.parent)
+
+
+def _version(path):
+    return [number.zfill(9) for number in path.parent.name.split(".")]
+
+
+def _check_feature(fields):
+    """Refuses what TFDS would import, which runs code."""
+    for key in ("pythonClassName", "python_class_name", "type"):
+        if isinstance(kind := fields.get(key), str) and not kind.startswith("tensorflow_datasets."):
+            raise InputError(f"features.json names {kind!r}, which is not of tensorflow_datasets")
+    return fields
+
+
 def _sizes(splits):
     return {key: split.num_examples for key, split in splits.items()}
 
@@ -112,16 +175,21 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
 
 
 def _read(builder, split: str) -> Dataset:
-    try:
-        source = builder.as_data_source(split=split)
-        indices = range(len(source))
-    except ValueError as error:
-        splits = list(builder.info.splits)
-        raise ValueError(f"Bad split {split!r}; the splits are {splits}. {error}") from error
-    examples = source.__getitems__(indices)  # 3 times as fast as one by one
+    source = _source(builder, split)
+    examples = source.__getitems__(range(len(source)))  # 3 times as fast as one by one
     images = np.stack([example["image"] for example in examples])
     labels = np.array([example["label"] for example in examples], np.int32)
     return Dataset(images / np.float32(255), labels)
+
+
+def _source(builder, split, decoders=None):
+    try:
+        source = builder.as_data_source(split=split, decoders=decoders)
+        len(source)  # raises where there is nothing
+    except ValueError as error:
+        splits = list(builder.info.splits)
+        raise InputError(f"Bad split {split!r}; the splits are {splits}. {error}") from error
+    return source
 
 
 @functools.cache

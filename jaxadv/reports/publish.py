@@ -1,9 +1,10 @@
-"""How every command ends: figures as JSON, tables as Markdown and on the terminal."""
+"""How every command ends: figures as JSON, tables as Markdown, on a page and on the terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxadv.reports import files, tables
+from jaxadv.reports import files, page, tables
+from jaxadv.reports.page import folder
 from jaxadv.reports.tables import Figures, Table
 from jaxadv.runs.console import console
 
@@ -11,8 +12,13 @@ from jaxadv.runs.console import console
 def publish(
     directory: Path, name: str, figures: Figures, texts: Sequence[Table | str], made: str
 ) -> None:
-    """Writes <name>.json and <name>.md into the directory, prints the tables, and what was made."""
+    """Writes <name>.json, <name>.md and report.html, prints the tables, and what was made.
+
+    The pictures in the directory are on the page, too.
+    """
     files.write_json(directory / f"{name}.json", figures)
     files.write_text(directory / f"{name}.md", tables.markdown(texts))
+    run = folder.run(name, figures, texts)._replace(pictures=folder.pictures(directory))
+    page.write(directory / page.NAME, [run])
     console.print(*map(tables.for_terminal, texts), sep="\n")
     console.print(f"{made} in {directory}/.")

@@ -51,6 +51,28 @@ def markdown(texts: Sequence[Table | str]) -> str:
     return "\n".join(parts)
 
 
+def from_markdown(text: str) -> list[Table | str]:
+    """The tables and notes that `markdown` has written as a file.
+
+    Example:
+      >>> table = Table("A title", ["name", "%"], [["α", "1"], ["β", ""]])
+      >>> from_markdown(markdown([table, "a note"])) == [table, "a note"]
+      True
+    """
+    texts, title = [], ""
+    for part in filter(None, map(str.strip, text.split("\n\n"))):
+        if part.startswith("| ") and "\n| --- |" in part:
+            header, _, *rows = (
+                [*map(str.strip, line[2:-1].split(" | "))] for line in part.split("\n")
+            )
+            texts.append(Table(title, header, rows))
+        elif part.startswith("**") and part.endswith("**") and "\n" not in part:
+            title = part[2:-2]
+        else:
+            texts.append(part)
+    return texts
+
+
 def percent(value: float | None, paper: float | None = None, digits: int = 1) -> str:
     """A fraction in per cent, the paper's in brackets: "12.3 (11.7)"; a dash for None."""
     shown = "–" if value is None else f"{100 * value:.{digits}f}"

@@ -11,7 +11,7 @@ import tomllib
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -23,6 +23,10 @@ Config = TypeVar("Config")
 def alias(*options: str) -> Any:
     """Other spellings of a setting, for its `Annotated` type."""
     return tyro.conf.arg(aliases=options)
+
+
+REQUIRED: Any = tyro.MISSING  # the default of a setting that must be given
+Place = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]  # without a name
 
 
 def parse(config_class: type[Config], argv: Sequence[str]) -> Config:

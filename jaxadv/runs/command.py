@@ -31,7 +31,8 @@ def main(
     Args:
       check: raises ValueError or OSError for settings that cannot work.
       run: does the work.
-      config_class: a dataclass of settings, such as `jaxadv.runs.settings.Settings`.
+      config_class: a dataclass of settings, such as `jaxadv.runs.settings.Settings`; one without
+        `cache_dir` is of a command that does not compute.
       argv: options; by default those of the process.
 
     Returns:
@@ -63,12 +64,13 @@ def leave(status: int) -> NoReturn:
 
 
 def _checked(check, config_class, argv):
-    """The settings, with JAX ready to start."""
+    """The settings, with JAX ready to start where there is a folder for what it compiles."""
     try:
         config = arguments.parse(config_class, argv)
-        use_all_cores()
-        check_writable(config.cache_dir)
-        keep_compilations(config.cache_dir / "compilations")
+        if hasattr(config, "cache_dir"):
+            use_all_cores()
+            check_writable(config.cache_dir)
+            keep_compilations(config.cache_dir / "compilations")
         check(config)
     except ValueError as error:
         raise InputError(str(error)) from error

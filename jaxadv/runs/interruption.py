@@ -24,8 +24,9 @@ def raise_from_now_on() -> None:
 
 def _starts_command():
     """Whether this is `python -m jaxadv.<command>`, before Python has found the command."""
-    module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
-    return sys.argv[0] == "-m" and module.startswith("jaxadv.")
+    if sys.argv[0] != "-m":  # nor a worker process, whose argv is its parent's
+        return False
+    return sys.orig_argv[-len(sys.argv)].removeprefix("-m").startswith("jaxadv.")
 
 
 if _starts_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:

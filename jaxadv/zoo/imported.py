@@ -1,19 +1,16 @@
 """A user's own networks, by module:function."""
 
 import functools
-import importlib
 import inspect
 import sys
-import sysconfig
-import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jaxadv
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
-from jaxadv.storage.errors import described
+from jaxadv.storage.errors import InputError
+from jaxadv.storage.imports import called
 
 
 class LogitsOnly(NamedTuple):
@@ -34,20 +31,17 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
     Raises:
       ValueError: there is no such function, or it returns something else.
     """
-    module_name, _, function_name = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
-        pair = getattr(module, function_name)()
-    except (Exception, SystemExit) as error:  # the user's code may raise any
-        reason = f"{described(error)}{_place(error)}{_hint(name)}"
-        raise ValueError(f"cannot import model {name!r}: {reason}") from error
+        pair, module = called(name)
+    except InputError as error:
+        raise InputError(f"cannot import model {name!r}: {error}") from error
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
     network, params = pair
     if not isinstance(network, Network):
         file = getattr(module, "__file__", None)
         if file is None:
-            raise ValueError(f"cannot import model {name!r}: {module_name} is in no file")
+            raise ValueError(f"cannot import model {name!r}: {module.__name__} is in no file")
         network = LogitsOnly(network, cache.fingerprint(Path(file).read_bytes()))
     return network, params
 
@@ -63,24 +57,6 @@ def layers_source(network: Network | LogitsOnly) -> str:
     modules = (sys.modules.get(part.__module__) for part in parts)
     paths = {Path(getattr(module, "__file__", None) or "") for module in modules}  # not of a REPL
     return cache.fingerprint([path.read_bytes() for path in sorted(paths) if path.is_file()])
-
-
-def _place(error: BaseException) -> str:
-    """Where the user's code raised an error: the last line that is not of a library."""
-    installed = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
-    libraries = {Path(jaxadv.__file__).parent, *map(Path, installed)}
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        frozen = frame.filename.startswith("<")
-        if not frozen and libraries.isdisjoint(Path(frame.filename).parents):
-            return f" ({frame.filename}, line {frame.lineno})"
-    return ""
-
-
-def _hint(name: str) -> str:
-    module, _, function = name.partition(":")
-    dotted = module.removesuffix(".py").replace("/", ".").strip(".")
-    right = f"{dotted}:{function.removesuffix('()')}"
-    return "" if right == name else f"; write it as {right}"
 
 
 def layered(name: str, network: Network | LogitsOnly) -> Network:

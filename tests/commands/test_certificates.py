@@ -58,7 +58,7 @@ def test_shares_are_counted_from_the_bounds(run, figures, splits):
 def test_files(run, figures):
     folder = run.folder / "out"
     assert {path.name for path in folder.iterdir()} == {
-        *("certificates.json", "certificates.md", "certificates.png"),
+        *("certificates.json", "certificates.md", "certificates.png", "report.html"),
     }
     text = (folder / "certificates.md").read_text(encoding="utf-8")
     assert "| linear |" in text and "RMS 0.003" in text and "First 30 test images" in text

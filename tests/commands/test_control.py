@@ -64,7 +64,7 @@ def test_without_a_network_to_compare_with(run, figures):
 def test_files(run, figures):
     folder = run.folder / "out"
     assert {path.name for path in folder.iterdir()} == {
-        *("control.json", "control.md", "control.png"),
+        *("control.json", "control.md", "control.png", "report.html"),
     }
     text = (folder / "control.md").read_text(encoding="utf-8")
     assert "\n| small, penalty 0.01 |" in text and "30 test images" in text

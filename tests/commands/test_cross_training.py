@@ -69,7 +69,7 @@ def test_examples_are_of_test_images(run, figures, splits):
 def test_files(run, figures):
     folder = run.folder / "out"
     assert {path.name for path in folder.iterdir()} == {
-        *("cross_training.json", "cross_training.md", "cross_training.png"),
+        *("cross_training.json", "cross_training.md", "cross_training.png", "report.html"),
         *("examples.png", "adversarial.npz"),
     }
     text = (folder / "cross_training.md").read_text(encoding="utf-8")

@@ -79,7 +79,9 @@ def test_images_are_those_classified_correctly(run, figures, splits):
 
 def test_files(run, figures, capsys):
     out = run.folder / "out"
-    assert {path.name for path in out.iterdir()} == {"density.json", "density.md", "density.png"}
+    assert {path.name for path in out.iterdir()} == {
+        *("density.json", "density.md", "density.png", "report.html"),
+    }
     text = (out / "density.md").read_text(encoding="utf-8")
     bound = clopper_pearson(np.array(0), IMAGES * SAMPLES)[1]
     assert "seed 3" in text and "not clipped" in text and f"\n| 0.25 | < {bound:.2g} | " in text

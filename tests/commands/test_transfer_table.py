@@ -111,7 +111,7 @@ def test_examples_are_classified_as_their_targets(run, figures, splits):
 def test_files(run, figures):
     out = run.folder / "out"
     assert {path.name for path in out.iterdir()} == {
-        *("transfer_table.json", "transfer_table.md", "transfer_table.png"),
+        *("transfer_table.json", "transfer_table.md", "transfer_table.png", "report.html"),
         *("examples.png", "robustness.png", "adversarial.npz"),
     }
     text = (out / "transfer_table.md").read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ def test_files(run, figures):
         f"{name.replace(' ', '-')}-{kind}.png" for name in LAYERS for kind in ("natural", "random")
     }
     assert {path.name for path in out.iterdir()} == {
-        *("units.json", "units.md", "units.png"),
+        *("units.json", "units.md", "units.png", "report.html"),
         *pictures,
     }
     text = (out / "units.md").read_text(encoding="utf-8")
@@ -163,7 +163,8 @@ def test_network_of_ones_own_whose_units_are_dead(run, monkeypatch):
     assert row["natural"]["mean"] is row["p"] is row["p_holm"] is row["difference"] is None
     made = {path.name for path in (run.folder / "dead").iterdir()}
     assert made == {
-        *("units.json", "units.md", "units.png", "pixels-natural.png", "pixels-random.png"),
+        *("units.json", "units.md", "units.png", "report.html"),
+        *("pixels-natural.png", "pixels-random.png"),
     }
     assert "| mine:dead hidden1 | 3 | – | – | – | – | – | 3 |" in (
         run.folder / "dead" / "units.md"

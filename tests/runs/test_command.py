@@ -149,6 +149,16 @@ def test_main_checks_and_passes_the_settings_on(no_compilations):
     assert seen == [Config(seed=5)] * 2
 
 
+def test_main_starts_jax_only_where_there_is_a_cache(monkeypatch):
+    for name in ("use_all_cores", "check_writable", "keep_compilations"):
+        monkeypatch.setattr(command, name, pytest.fail)
+    light = dataclasses.make_dataclass("Light", [("seed", int, 0)])
+    light.__module__ = __name__
+    seen = []
+    assert command.main(nothing, seen.append, light, ["--seed", "3"]) == 0
+    assert seen == [light(3)]
+
+
 def test_main_does_not_work_with_bad_settings(no_compilations):
     assert command.main(raises(ValueError("refused")), pytest.fail, Config, []) == 2
 

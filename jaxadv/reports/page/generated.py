@@ -1,0 +1,147 @@
+"""The page of generated examples: how attacks ended, robust accuracy, and images to look at."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxadv.measures.robust_accuracy import UNREADABLE
+from jaxadv.reports.page import Gallery, Picture, Run, charts, flat, gallery, picture
+from jaxadv.reports.page.outcomes import (
+    IMAGES,
+    Outcomes,
+    class_name,
+    data_name,
+    read,
+    towards_any,
+    word,
+)
+from jaxadv.reports.page.summary import tables
+from jaxadv.storage.errors import InputError, described
+
+Originals = Callable[[Sequence[int]], Sequence[np.ndarray | None]]  # of indices in the source
+APART = ("versions", "columns", "classes")  # what is not among the settings
+
+
+def run(results: Any, originals: Originals | None, most: int | None = None) -> Run:
+    """What the page shows of generated results.
+
+    Args:
+      results: as `jaxadv.read_results` returns them.
+      originals: images by their indices in the data source; None where that is not to be had, as
+        when it raises an InputError or OSError, with a warning.
+      most: images to show, evenly spaced; by default those of `gallery.most`.
+    """
+    manifest, outcomes = results.manifest, read(results)
+    accuracy = "robust accuracy" if towards_any(manifest) else "short of the target"
+    return Run(
+        title=f"Adversarial examples for {manifest.get('model', '–')} on {data_name(manifest)}",
+        facts=_facts(results),
+        texts=tables(results, outcomes, accuracy),
+        charts=_charts(outcomes, accuracy),
+        settings=flat({key: value for key, value in manifest.items() if key not in APART}),
+        versions=flat(manifest.get("versions", {})),
+        gallery=_gallery(results, outcomes, originals, most) if len(results) else None,
+    )
+
+
+def _facts(results):
+    manifest, there = results.manifest, len(results)
+    rest = f" of {manifest.get('count'):,}: shards are missing" if len(results.missing) else ""
+    facts = {
+        "model": manifest.get("model"),
+        "data": data_name(manifest),
+        "attack": manifest.get("mode"),
+        "images": f"{there:,}{rest}",
+        "image shape": " × ".join(map(str, _shape(results))),
+        "seed": manifest.get("seed"),
+        "device": manifest.get("device"),
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _shape(results):
+    """Of an image."""
+    return results[IMAGES].shape[results["status"].ndim :]
+
+
+def _charts(outcomes: Outcomes, accuracy: str) -> list[Picture]:
+    radius, certified, xlabel = outcomes.radius, outcomes.certified, "distortion (RMS per value)"
+    found = radius[np.isfinite(radius) & (radius > 0)].astype(float)
+    if not len(found):
+        return []
+    curves = {"by the attack": radius} | ({} if certified is None else {"certified": certified})
+    says = {
+        "robust accuracy": "Robust accuracy: the fraction of images that are of the right class as"
+        " they are, and have no adversarial example found within the distortion.",
+        "short of the target": "Fraction of images that no distortion found, up to the one on the"
+        " x axis, turns into their target.",
+    }[accuracy]
+    says += "" if certified is None else " Dashed: those for which it is proven."
+    drawn = charts.accuracy(curves, xlabel, f"{accuracy} (%)")
+    count = f"{len(found):,} images, median {np.median(found):.3g}"
+    bars = charts.histogram(found, xlabel, "images")
+    return [
+        picture(drawn, "svg+xml", says, says),
+        picture(bars, "svg+xml", f"Histogram of distortions: {count}", f"Distortions of {count}."),
+    ]
+
+
+def _gallery(results, outcomes, originals, most):
+    columns, shape = outcomes.columns, _shape(results)
+    readable = np.flatnonzero(columns["status"] != UNREADABLE)
+    most = gallery.most(shape) if most is None else most
+    rows = readable[gallery.even_sample(len(readable), most)]
+    known = _known(originals, columns["index"][rows].tolist(), shape)
+    examples = []
+    for row, original in zip(rows.tolist(), known, strict=True):
+        x_adv = results[IMAGES][row]
+        x_adv = x_adv if outcomes.chosen is None else x_adv[outcomes.chosen[row]]
+        words = _words(results.manifest, {name: column[row] for name, column in columns.items()})
+        examples.append(gallery.example(original, x_adv, **words))
+    with_originals = any(original is not None for original in known)
+    shown = gallery.COLUMNS if with_originals else gallery.COLUMNS[-1:]
+    small = max(gallery.planes(np.zeros(shape)).shape[:2]) < gallery.SMALL
+    return Gallery(_note(outcomes, len(rows), with_originals), shown, examples, small)
+
+
+def _words(manifest, row):
+    """What stands below an example."""
+    certified = row.get("certified", np.nan)
+    return {
+        "index": int(row["index"]),
+        "label": class_name(manifest, int(row["label"])),
+        "target": class_name(manifest, int(row["target"])),
+        "status": word(int(row["status"])),
+        "distortion": float(row["distortion"]) if row["success"] else None,
+        "certified": float(certified) if np.isfinite(certified) else None,
+    }
+
+
+def _note(outcomes, shown, with_originals):
+    count = len(outcomes.columns["index"])
+    sample = f"{shown:,} of {count:,} images" + (", evenly spaced." if shown < count else ".")
+    nearest = "" if outcomes.chosen is None else " Of all targets, the nearest is shown."
+    how = (
+        "A difference of 0 is grey; others are shown times the factor above them."
+        if with_originals
+        else "The originals are not to be had: distorted images are shown alone."
+    )
+    return f"{sample}{nearest} {how} The keys ← and → turn pages; a click enlarges."
+
+
+def _known(originals, indices, shape):
+    """The original of each index; None for all, with a warning, where there is a reason."""
+    if originals is None:
+        return [None] * len(indices)
+    try:
+        found = [*originals(indices)]
+        others = {image.shape for image in found if image is not None} - {shape}
+        reason = f"they have the shapes {sorted(others)}, not {shape}" if others else ""
+    except (InputError, OSError) as error:
+        found, reason = [], described(error)
+    if not reason:
+        return found
+    warnings.warn(f"distorted images are shown without their originals: {reason}", stacklevel=4)
+    return [None] * len(indices)

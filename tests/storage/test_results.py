@@ -1,0 +1,396 @@
+"""Reading results: as NumPy indexes, no more than is asked for, and nothing that is not theirs."""
+
+import json
+import shutil
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from results_of_runs import COLUMNS, MANIFEST, arrays, files, finish
+
+import jaxadv
+from jaxadv.storage import results, shards
+from jaxadv.storage.errors import InputError
+from jaxadv.storage.folder import Folder
+
+WHOLE = arrays(0, 10)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with the results of `MANIFEST`, not to be changed."""
+    folder = tmp_path_factory.mktemp("written")
+    finish(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    """A copy of them."""
+    return shutil.copytree(written, tmp_path / "copy")
+
+
+def test_columns_are_as_written(written):
+    found = jaxadv.read_results(written)
+    assert len(found) == 10 and found.missing == []
+    assert found.manifest == {"schema": 1} | MANIFEST
+    for name, array in WHOLE.items():
+        column = found[name]
+        assert (column.dtype, column.shape, column.ndim, len(column)) == (
+            *(array.dtype, array.shape, array.ndim, len(array)),
+        )
+        np.testing.assert_array_equal(np.asarray(column), array, strict=True)
+        np.testing.assert_array_equal(list(column), list(array))
+    assert {"index", "x_adv", "manifest", "verify"} <= set(dir(found))
+    assert repr(found.x_adv) == "<column x_adv: float32 (10, 2, 2, 1)>"
+    assert repr(found).startswith(f"<results in {written}: 10 × index, ")
+    with pytest.raises(AttributeError, match="no column 'distortion'"):
+        _ = found.distortion
+    with pytest.raises(KeyError, match="distortion"):
+        _ = found["distortion"]
+
+
+def indices(shape):
+    """Indices of NumPy arrays of a shape, by one, by several, and by masks."""
+    basic = hnp.basic_indices(shape, allow_newaxis=True)
+    rows = hnp.integer_array_indices(
+        shape[:1], result_shape=hnp.array_shapes(max_dims=3, min_side=0)
+    )
+    masks = st.integers(1, len(shape)).flatmap(lambda n: hnp.arrays(bool, shape[:n]))
+    several = hnp.integer_array_indices(shape)
+    with_slice = st.tuples(rows.map(lambda index: index[0]), st.slices(shape[-1]))
+    lists = st.lists(st.integers(-shape[0], shape[0] - 1))
+    found = [basic, rows, masks, several, lists, st.integers(-12, 12)]
+    return st.one_of(*found, with_slice) if len(shape) > 1 else st.one_of(*found)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_indexing_is_numpys(written, data):
+    name = data.draw(st.sampled_from(["index", "success", "x_adv", "transfer/fc"]))
+    index = data.draw(indices(WHOLE[name].shape))
+    column = jaxadv.read_results(written)[name]
+    try:
+        expected = WHOLE[name][index]
+    except IndexError:
+        with pytest.raises(IndexError):
+            _ = column[index]
+        return
+    found = column[index]
+    np.testing.assert_array_equal(found, expected, strict=True)
+    assert type(found) is type(expected)
+
+
+def test_columns_are_indices_and_operands(written):
+    found = jaxadv.read_results(written)
+    np.testing.assert_array_equal(
+        found.x_adv[found["transfer/fc"] == 1], WHOLE["x_adv"][WHOLE["transfer/fc"] == 1]
+    )
+    np.testing.assert_array_equal(found.x_adv[found.index, 0], WHOLE["x_adv"][:, 0])
+    np.testing.assert_array_equal(found.index + found.label, WHOLE["index"] + WHOLE["label"])
+    np.testing.assert_array_equal(found.success & ~found.success, np.zeros((10, 3), bool))
+    assert np.mean(found.label) == WHOLE["label"].mean()
+    assert np.asarray(found.label, float).dtype == float
+    with pytest.raises(ValueError, match="no array without a copy"):
+        np.asarray(found.label, copy=False)
+
+
+@pytest.mark.parametrize(
+    "index", [10, -11, [0, 10], np.zeros(3, bool), 1.0, "a", np.zeros(2), slice(None, None, 0)]
+)
+def test_indices_that_are_none(written, index):
+    with pytest.raises((IndexError, ValueError)):
+        WHOLE["index"][index]
+    with pytest.raises((IndexError, ValueError)):
+        _ = jaxadv.read_results(written).index[index]
+
+
+def test_only_the_shards_asked_for_are_read(copy):
+    for shard in (0, 2):
+        path = copy / f"shards/00000{shard}.safetensors"
+        path.write_bytes(bytes(path.stat().st_size))
+    found = jaxadv.read_results(copy)
+    np.testing.assert_array_equal(found.x_adv[3:6], WHOLE["x_adv"][3:6])
+    np.testing.assert_array_equal(found.label[[9, 4]], WHOLE["label"][[9, 4]])
+    with pytest.raises(
+        InputError, match=r"000000\.safetensors is damaged, or not of the run in man"
+    ):
+        _ = found.label[2]
+
+
+def test_rows_of_large_shards_are_read_without_the_rest(tmp_path):
+    columns = {"x_adv": {"dtype": "float32", "shape": [2**10]}}
+    manifest = {"count": 2**13, "shard_size": 2**12, "columns": columns}
+    array = np.arange(2**23, dtype="float32").reshape(-1, 2**10)  # 32 MiB
+    with shards.begin(tmp_path, manifest) as run:
+        for shard in run.missing():
+            run.write(shard, {"x_adv": array[shard * 2**12 :][: 2**12]})
+    found = jaxadv.read_results(tmp_path)
+    tracemalloc.start()
+    np.testing.assert_array_equal(found.x_adv[5::1000], array[5::1000])
+    results.export_npz(found, tmp_path / "x.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * 2**24  # a shard, and its bytes
+
+
+def test_incomplete_results_are_those_of_whole_shards(tmp_path):
+    finish(tmp_path, only=[0, 3])
+    with pytest.warns(
+        UserWarning, match="not complete: 2 of 4 shards are missing, and so 6 of 10 im"
+    ):
+        found = jaxadv.read_results(tmp_path)
+    assert found.missing == [1, 2] and len(found) == 4
+    np.testing.assert_array_equal(found.index, [0, 1, 2, 9])
+    np.testing.assert_array_equal(found.x_adv[2:], WHOLE["x_adv"][[2, 9]])
+    found.verify()
+    finish(tmp_path, only=[])
+    shutil.rmtree(tmp_path / "shards")
+    with pytest.warns(UserWarning, match="4 of 4 shards are missing"):
+        found = jaxadv.read_results(tmp_path)
+    assert np.asarray(found.x_adv).shape == (0, 2, 2, 1) and list(found.index) == []
+
+
+def test_places_without_results(tmp_path):
+    with pytest.raises(InputError, match=r"holds no results: there is no manifest\.json"):
+        jaxadv.read_results(tmp_path / "nothing")
+
+
+def replaced(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_verify_finds_any_changed_byte(copy):
+    jaxadv.read_results(copy).verify()
+    path = copy / "shards/000003.safetensors"
+    data = path.read_bytes()
+    for at in range(0, len(data), 5):
+        path.write_bytes(replaced(data, at))
+        with pytest.raises(InputError, match=r"damaged files: shards/000003\.safetensors$"):
+            jaxadv.read_results(copy).verify()
+    path.write_bytes(data)
+    jaxadv.read_results(copy).verify()
+
+
+def test_verify_finds_another_computation_of_the_same_run(copy):
+    """A shard that is whole and of this manifest, but not the one the run was completed with."""
+    with shards.begin(copy, MANIFEST) as run:
+        run.write(0, arrays(0, 3) | {"label": np.zeros(3, "int32")})
+    with pytest.raises(InputError, match=r"damaged files: shards/000000\.safetensors$"):
+        jaxadv.read_results(copy).verify()
+
+
+def test_headers_that_say_anything_else_are_refused(copy):
+    path = copy / "shards/000000.safetensors"
+    data = path.read_bytes()
+    length = 8 + int.from_bytes(data[:8], "little")
+    digests = data.index(b'"sha256":"') + 10
+    for at in {*range(length)} - {*range(digests, digests + 64)}:
+        path.write_bytes(replaced(data, at))
+        with pytest.raises(InputError, match=r"000000\.safetensors is damaged"):
+            _ = jaxadv.read_results(copy).index[0]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: data + b"0", lambda data: b""]
+)
+def test_shards_of_another_length_are_refused_at_once(copy, change):
+    path = copy / "shards/000001.safetensors"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=r"000001\.safetensors is damaged"):
+        jaxadv.read_results(copy)
+
+
+def test_shards_cut_or_removed_after_opening(copy):
+    found = jaxadv.read_results(copy)
+    path = copy / "shards/000001.safetensors"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"000001\.safetensors is damaged"):
+        _ = found.success[3:6]
+    path.unlink()
+    with pytest.raises(InputError, match=r"000001\.safetensors is damaged"):
+        _ = found.success[3:6]
+
+
+def test_swapped_and_foreign_shards_are_refused(copy, tmp_path):
+    finish(tmp_path / "foreign", MANIFEST | {"seed": 1})
+    shutil.copy(copy / "shards/000001.safetensors", copy / "shards/000000.safetensors")
+    shutil.copy(tmp_path / "foreign/shards/000002.safetensors", copy / "shards/000002.safetensors")
+    found = jaxadv.read_results(copy)
+    for row in (0, 8):
+        with pytest.raises(InputError, match="is damaged, or not of the run"):
+            _ = found.index[row]
+    with pytest.raises(
+        InputError, match=r"shards/000000\.safetensors, shards/000002\.safetensors$"
+    ):
+        found.verify()
+    shutil.copy(copy / "shards/000003.safetensors", copy / "shards/000004.safetensors")
+    with pytest.raises(InputError, match=r"000004\.safetensors is damaged, or not of the run"):
+        jaxadv.read_results(copy)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=5,
+)
+KEYS = st.sampled_from([*MANIFEST, "schema"])
+
+
+def read_all(folder):
+    """Reads everything there is in a folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = jaxadv.read_results(folder)
+    for name in found.layout.columns:
+        np.asarray(found[name])
+    found.verify()
+
+
+def check_only_input_errors(folder, size=2**22):
+    tracemalloc.start()
+    try:
+        read_all(folder)
+    except InputError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < size
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    change=st.dictionaries(KEYS, JSON, min_size=1, max_size=2),
+    column=JSON | st.just("int8"),
+    shape=st.lists(st.integers(-1, 2**62)),
+)
+def test_any_manifest_gives_results_or_our_error(copy_of, change, column, shape):
+    columns = COLUMNS | {"x_adv": {"dtype": column, "shape": shape}}
+    for manifest in (MANIFEST | change, MANIFEST | {"columns": columns}):
+        (copy_of / "manifest.json").write_text(json.dumps({"schema": 1} | manifest))
+        check_only_input_errors(copy_of)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=st.binary(max_size=50) | st.text(max_size=50).map(str.encode),
+    cut=st.integers(0, 500),
+    at=st.integers(0, 500),
+)
+def test_any_bytes_as_manifest_give_our_error(copy_of, text, cut, at):
+    whole = json.dumps({"schema": 1} | MANIFEST).encode()
+    for data in (text, whole[:cut], whole[:at] + text + whole[at:]):
+        (copy_of / "manifest.json").write_bytes(data)
+        check_only_input_errors(copy_of)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_bytes_as_shard_give_our_error(copy_of, written, data):
+    whole = (written / "shards/000000.safetensors").read_bytes()
+    start = data.draw(st.integers(0, len(whole)))
+    shard = whole[:start] + data.draw(st.binary(max_size=20)) + whole[start:]
+    huge = (2**62).to_bytes(8, "little") + whole[8:]  # a header longer than the file
+    shutil.copy(written / "manifest.json", copy_of)
+    for each in (shard, shard[: len(whole)], huge):
+        (copy_of / "shards/000000.safetensors").write_bytes(each)
+        check_only_input_errors(copy_of)
+
+
+@pytest.fixture(scope="module")
+def copy_of(written, tmp_path_factory):
+    """A copy of the results that is changed again and again."""
+    return shutil.copytree(written, tmp_path_factory.mktemp("changed") / "copy")
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "1e999", "NaN", "-1", "9" * 400])
+def test_numbers_no_manifest_has(copy, number):
+    text = json.dumps({"schema": 1} | MANIFEST).replace('"count": 10', f'"count": {number}')
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json is no manifest of results: "):
+        jaxadv.read_results(copy)
+
+
+def test_names_in_a_manifest_cannot_leave_the_folder(copy, monkeypatch):
+    """No name in a manifest is one of a file: those that are opened follow from numbers."""
+    opened = []
+    monkeypatch.setattr(
+        Folder, "path", lambda self, name: opened.append(name) or f"{self._root}/{name}"
+    )
+    finish(copy)
+    read_all(copy)
+    names = {
+        "manifest.json",
+        "shards",
+        "SHA256SUMS",
+        *(f"shards/00000{n}.safetensors" for n in range(4)),
+    }
+    assert set(opened) <= names
+    columns = {"a/../../../x": {"dtype": "int8", "shape": []}}
+    text = json.dumps({"schema": 1} | MANIFEST | {"columns": columns})
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match="a column cannot have the name"):
+        jaxadv.read_results(copy)
+
+
+def test_export(written, tmp_path):
+    results.export_npz(jaxadv.read_results(written), tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as file:
+        assert set(file) == set(COLUMNS)
+        for name, array in WHOLE.items():
+            np.testing.assert_array_equal(file[name], array, strict=True)
+    before = files(tmp_path)
+    results.export_npz(jaxadv.read_results(written), str(tmp_path / "x.npz"))
+    assert files(tmp_path) == before
+
+
+def test_export_of_damaged_results_writes_nothing(copy, tmp_path):
+    found = jaxadv.read_results(copy)
+    (copy / "shards/000003.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=r"000003\.safetensors is damaged"):
+        results.export_npz(found, tmp_path / "x.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_export_of_incomplete_results(tmp_path):
+    finish(tmp_path / "out", only=[1])
+    with pytest.warns(UserWarning, match="not complete"):
+        results.export_npz(jaxadv.read_results(tmp_path / "out"), tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as file:
+        np.testing.assert_array_equal(file["index"], [3, 4, 5])
+
+
+def test_memory_as_an_object_store(tmp_path, monkeypatch):
+    plain = MemoryFileSystem.cat_file
+    monkeypatch.setattr(  # as s3fs has it
+        MemoryFileSystem,
+        "cat_file",
+        lambda self, path, version_id=None, start=None, end=None: plain(self, path, start, end),
+    )
+    place = "memory://results-to-read"
+    finish(place)
+    found = jaxadv.read_results(place)
+    found.verify()
+    for name, array in WHOLE.items():
+        np.testing.assert_array_equal(np.asarray(found[name]), array, strict=True)
+        np.testing.assert_array_equal(found[name][[7, 2, 2]], array[[7, 2, 2]], strict=True)
+    results.export_npz(found, tmp_path / "x.npz")
+    found._folder.write("shards/000001.safetensors", b"short")
+    with pytest.raises(InputError, match=r"000001\.safetensors is damaged"):
+        _ = found.label[4]
+
+
+def test_reading_while_another_process_writes(tmp_path):
+    with shards.begin(tmp_path, MANIFEST) as run:
+        run.write(2, arrays(6, 9))
+        (tmp_path / "shards/.0123456789abcdef-000001.safetensors").write_bytes(b"half")
+        with pytest.warns(UserWarning, match="3 of 4 shards are missing"):
+            found = jaxadv.read_results(Path(tmp_path))
+        np.testing.assert_array_equal(found.index, [6, 7, 8])
