@@ -66,7 +66,7 @@ def read_originals(
     """Images that were attacked, from their source; InputError where they are not to be had."""
     data = manifest.get("data")
     known = data if isinstance(data, dict) and isinstance(data.get("size"), int | None) else {}
-    source = known.get("source") if config.data is None else config.data
+    source = manifest.get("data_source") if config.data is None else config.data
     if config.data is None and (":" in str(source) and not str(source).startswith("tfds:")):
         raise InputError(f"{source} may be code to run, which has to be asked for by --data")
     found = examples.open_source(str(source), size=known.get("size"), data_dir=config.data_dir)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Int32
 
 
 def wrong_targets(
-    labels: Int[np.ndarray, " N"], classes: int, seed: int
+    labels: Int[np.ndarray, " N"], classes: int, seed: int, *, first: int = 0
 ) -> Int32[np.ndarray, " N"]:
     """Draws for each image a class other than its label, uniformly.
 
@@ -17,6 +17,7 @@ def wrong_targets(
       labels: in [0, classes).
       classes: at least 2.
       seed: of the draws.
+      first: global index of the first image.
 
     Raises:
       ValueError: there is no other class, or a label is none.
@@ -27,7 +28,7 @@ def wrong_targets(
     """
     if classes < 2 or not np.all((labels >= 0) & (labels < classes)):
         raise ValueError(f"labels must be from 0 to {classes - 1}, of at least 2 classes")
-    keys = _keys(seed, len(labels))
+    keys = _keys(seed, len(labels), first)
     offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
     return np.asarray((labels + offset) % classes, np.int32)
 

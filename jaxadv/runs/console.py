@@ -10,17 +10,33 @@ console = Console()
 
 
 @contextlib.contextmanager
-def progress_bars() -> Iterator[rich.progress.Progress]:
-    """Bars on the terminal; in a file or pipe, their last state."""
+def progress_bars(*more: rich.progress.ProgressColumn) -> Iterator[rich.progress.Progress]:
+    """Bars on the terminal, with more columns; in a file or pipe, their last state."""
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TimeRemainingColumn(),
+        *more,
     )
     with rich.progress.Progress(*columns, console=console) as progress:
         yield progress
+
+
+@contextlib.contextmanager
+def progress_with_rate(action: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields what is told numbers of images done; draws a bar, with images per second."""
+    with progress_bars(_Rate()) as bars:
+        task = bars.add_task(action, total=total)
+        yield lambda count: bars.advance(task, count)
+
+
+class _Rate(rich.progress.ProgressColumn):
+    """Images per second, so far."""
+
+    def render(self, task: rich.progress.Task) -> str:
+        return f"{task.completed / task.elapsed:.3g} images/s" if task.elapsed else ""
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from jaxadv import datasets, zoo
 from jaxadv.datasets import Dataset
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
 from jaxadv.training import Controlled, Supervised
+from jaxadv.zoo.imported import imported, layers_source
 
 PRIME = "'"  # ends the name of a network that is trained on P2
 CONTROL = ", "  # stands between the name of a network and how its norms are controlled
@@ -34,6 +37,27 @@ def load_models(
             for name in (settings.models if names is None else names)
         }
     )
+
+
+def load_model(
+    name: str, image_shape: tuple[int, ...], seed: int, cache_dir: Path, data_dir: Path | None
+) -> zoo.Model:
+    """A user's own network, or one of the zoo, trained on MNIST; its errors are not measured.
+
+    Raises:
+      ValueError: there is no such network, or it does not take images of this shape.
+    """
+    if ":" in name:
+        network, params = imported(name)
+        model = zoo.Model(name, network, params, math.nan, math.nan, layers_source(network))
+    else:
+        settings = Settings(models=(name,), seed=seed, cache_dir=cache_dir, data_dir=data_dir)
+        zoo.check_names([name], settings.info)
+        (model,) = load_models(settings, load_data(settings))
+    expected = getattr(model.network, "input_shape", image_shape)
+    if expected != image_shape:
+        raise ValueError(f"{name} takes images of {expected}, got {image_shape}")
+    return model
 
 
 def load_models_on_halves(

@@ -66,6 +66,13 @@ def check_count(name: str, value: int, largest: int) -> None:
         raise ValueError(f"{name} must be from 1 to {largest}, got {value}")
 
 
+def check_positive(**settings: int | None) -> None:
+    """Raises ValueError unless the settings that are given are at least 1."""
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
 def check_sizes(**settings: Sequence[float]) -> None:
     """Raises ValueError unless the values of all settings are finite, and none is negative."""
     for name, values in settings.items():

@@ -16,7 +16,12 @@ from jaxadv.storage.folder import Folder
 
 NAME, SHARDS = "manifest.json", "shards"
 SCHEMA = 1
-RECORDED = ("source", "versions", "device")  # what does not tell one run from another
+RECORDED = (
+    "source",
+    "versions",
+    "device",
+    "data_source",
+)  # what does not tell one run from another
 MOST_SHARDS = 10**6
 DTYPES = (
     *("bool", "int8", "uint8", "int16", "int32", "int64"),

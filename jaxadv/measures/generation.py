@@ -1,0 +1,224 @@
+"""Adversarial examples of a source's images, a part of them at a time, as columns of results."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxadv.attacks import checks
+from jaxadv.attacks.minimal import minimal_adversarial
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult, Status
+from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.attacks.several_targets import all_targets, untargeted
+from jaxadv.attacks.types import LogitsFn, Progress
+from jaxadv.certify import Mlp, crown
+from jaxadv.datasets.examples import UNKNOWN, Examples
+from jaxadv.datasets.reading import Batch
+from jaxadv.measures.robust_accuracy import UNREADABLE
+from jaxadv.storage.devices import batches, side_by_side
+from jaxadv.storage.errors import InputError
+from jaxadv.zoo import Model
+
+SHARD_BYTES = 2**26  # at most, unless it is one image
+BALLS = 20  # that CROWN tries per image
+Mode = Literal[
+    "random", "least-likely", "next-likely", "class", "given", "untargeted", "all-targets"
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """What is done to each image, and what is written of it.
+
+    Args:
+      logits_fn: as for `jaxadv.minimal_adversarial`.
+      params: as there.
+      classes: number of logits.
+      mode: which classes the attacks are towards. The class to leave is the label, or where that is
+        not known, that which the model takes the image for.
+      target: for the mode "class".
+      attack: its settings.
+      seed: of random targets, which depend on it and on the image's index alone.
+      certified: the model, to prove lower bounds for; or None.
+      others: (logits_fn, params) by name, which are asked what they take the examples for.
+    """
+
+    logits_fn: LogitsFn
+    params: Any
+    classes: int
+    mode: Mode = "random"
+    target: int | None = None
+    attack: AttackOptions = AttackOptions()
+    seed: int = 0
+    certified: Mlp | None = None
+    others: Mapping[str, tuple[LogitsFn, Any]] = dataclasses.field(default_factory=dict)
+
+    def columns(self, image_shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """The dtype and the shape of a row of each column; an axis of classes for all targets."""
+        ways = (self.classes,) if self.mode == "all-targets" else ()
+        kinds = {
+            **dict.fromkeys(("target", "evaluations"), "int32"),
+            **dict.fromkeys(("distortion", "l2"), "float32"),
+            **{"success": "bool", "status": "int8"},
+        }
+        if self.certified:
+            kinds["certified"] = "float32"
+        kinds |= {f"transfer/{name}": "int32" for name in self.others}
+        columns: dict[str, tuple[str, tuple[int, ...]]] = {"index": ("int64", ())}
+        columns |= {"label": ("int32", ()), "x_adv": ("float32", (*ways, *image_shape))}
+        return columns | {name: (dtype, ways) for name, dtype in kinds.items()}
+
+    def shard_size(self, image_shape: tuple[int, ...]) -> int:
+        """Images of a shard that suit, 1,000 at most: those of large images are few.
+
+        Example:
+          >>> Generation(lambda params, x: x, None, 10).shard_size((224, 224, 3))
+          111
+        """
+        dtypes = self.columns(image_shape).values()
+        row = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in dtypes)
+        return max(1, min(1000, SHARD_BYTES // row))
+
+    def __call__(
+        self, batch: Batch, first: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """Attacks images, the first of which has the index `first`; returns the columns.
+
+        An image that cannot be read, or whose logits are not finite, has a status that says so, and
+        harms no other.
+
+        Raises:
+          InputError: a label or a target that is needed is no class of the model.
+        """
+        count = len(batch.images)
+        labels = np.full(count, UNKNOWN, np.int32) if batch.labels is None else batch.labels
+        _check_classes("label", labels, self.classes, first, batch.readable & (labels != UNKNOWN))
+        images = np.where(np.isnan(batch.images), 0, batch.images)
+        logits = _logits(self.logits_fn, self.params, images)
+        finite = np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)
+        found = self._nothing(batch, first, labels)
+        found["status"][~finite] = Status.NOT_FINITE
+        found["status"][~batch.readable] = UNREADABLE
+        (rows,) = np.nonzero(finite & batch.readable)
+        if len(rows):
+            leave = np.where(labels == UNKNOWN, logits.argmax(axis=1), labels)
+            targets = self._targets(batch, leave, logits, first, rows)
+            result = self._attack(images[rows], leave[rows], targets, progress)
+            for name, column in self._columns_of(result, images[rows], leave[rows]).items():
+                found[name][rows] = column
+        if progress:
+            progress(count - len(rows))
+        return found
+
+    def _nothing(self, batch, first, labels):
+        """The columns as they are where there is no attack."""
+        count, empty = len(batch.images), {"target": UNKNOWN, "success": False, "evaluations": 0}
+        found = {
+            name: np.full((count, *shape), empty.get(name, np.nan if dtype == "float32" else -1))
+            for name, (dtype, shape) in self.columns(()).items()
+        }
+        found["index"], found["label"] = first + np.arange(count), labels
+        ways = self.columns(())["target"][1]
+        images = np.float32(batch.images).reshape(count, *[1] * len(ways), *batch.images.shape[1:])
+        found["x_adv"] = np.repeat(images, *ways, axis=1) if ways else images.copy()
+        return {name: found[name].astype(dtype) for name, (dtype, _) in self.columns(()).items()}
+
+    def _targets(self, batch, leave, logits, first, rows) -> Int[np.ndarray, " rows"] | None:
+        if self.mode == "random":
+            return wrong_targets(leave, self.classes, self.seed, first=first)[rows]
+        if self.mode == "least-likely":
+            others = np.where(_is_class(leave, self.classes), np.inf, logits)
+            return others[rows].argmin(axis=1)
+        if self.mode == "next-likely":
+            others = np.where(_is_class(leave, self.classes), -np.inf, logits)
+            return others[rows].argmax(axis=1)
+        if self.mode == "class":
+            return np.full(len(rows), self.target)
+        if self.mode == "given":
+            given = np.full(len(leave), UNKNOWN) if batch.targets is None else batch.targets
+            _check_classes("target", given, self.classes, first, batch.readable)
+            return given[rows]
+        return None  # towards several classes
+
+    def _attack(self, x, leave, targets, progress) -> AttackResult:
+        model, more = (self.logits_fn, self.params, x), {"progress": progress}
+        if self.mode == "untargeted":
+            return untargeted(*model, leave, self.attack, **more)
+        if self.mode == "all-targets":
+            return all_targets(*model, self.attack, **more)
+        return minimal_adversarial(*model, targets, self.attack, **more)
+
+    def _columns_of(self, result, x, leave):
+        names = ("target", "x_adv", "success", "status", "distortion", "evaluations")
+        found = {name: getattr(result, name) for name in names}
+        found["l2"] = result.distortion * np.sqrt(np.float32(x[0].size))
+        if self.certified:
+            found["certified"] = _certified(self.certified, x, leave, result.target, self.mode)
+        ways = result.success.shape
+        flat = result.x_adv.reshape(-1, *x.shape[1:])
+        for name, model in self.others.items():
+            found[f"transfer/{name}"] = _logits(*model, flat).argmax(axis=1).reshape(ways)
+        return found
+
+
+def checked_classes(model: Model, examples: Examples, mode: Mode, target: int | None) -> int:
+    """The number of logits.
+
+    Raises:
+      ValueError: the model does not take such images, or the targets are not to be had.
+    """
+    image = np.zeros((1, *examples.image_shape), np.float32)
+    try:
+        classes = checks.number_of_classes(model.network.logits, model.params, image)
+    except ValueError as error:
+        raise ValueError(f"{model.name}: {error}") from error
+    if (mode == "class") != (target is not None):
+        raise ValueError(f"target is for mode class, which needs it, got {target} for {mode}")
+    if target is not None and not 0 <= target < classes:
+        raise ValueError(f"target must be from 0 to {classes - 1}, got {target}")
+    if mode == "given" and not examples.targeted:
+        raise ValueError(f"mode given needs data with targets, got none in {examples.name}")
+    return classes
+
+
+def _certified(mlp, x, leave, target, mode) -> Float[np.ndarray, "rows ..."]:
+    """Proven lower bounds of the distortions: towards the target, or any class but the one left."""
+    bounds = crown(mlp, x, balls=BALLS).astype(np.float32)
+    bounds = np.nextafter(bounds, np.float32(0))  # which rounding may have raised
+    if mode == "untargeted":
+        return np.where(_is_class(leave, bounds.shape[1]), np.inf, bounds).min(axis=1)
+    return bounds if mode == "all-targets" else bounds[np.arange(len(x)), target]
+
+
+def _is_class(labels, classes) -> Bool[np.ndarray, "B k"]:
+    return np.arange(classes) == labels[:, None]
+
+
+def _check_classes(name, values, classes, first, needed):
+    wrong = needed & ((values < 0) | (values >= classes))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"image {first + row} has the {name} {values[row]}, expected 0 to {classes - 1}"
+        )
+
+
+def _logits(logits_fn, params, images) -> Float[np.ndarray, "B k"]:
+    with jax.default_matmul_precision("highest"):
+        parts = [
+            np.asarray(_apply(logits_fn, params, part), np.float32)[:count]
+            for count, part in batches(images, side_by_side(256, images[0]))
+        ]
+    return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(logits_fn, params, images) -> jax.Array:
+    return jnp.asarray(logits_fn(params, images))

@@ -1,0 +1,100 @@
+"""Generated examples of a whole source, shard by shard."""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jaxadv.attacks.types import Progress
+from jaxadv.datasets.examples import Examples
+from jaxadv.datasets.reading import read
+from jaxadv.measures.generation import Generation
+from jaxadv.storage import cache
+from jaxadv.storage.manifests import Layout
+from jaxadv.storage.shards import Run
+from jaxadv.zoo import Model
+
+
+def manifest(
+    generation: Generation,
+    models: Sequence[Model],
+    examples: Examples,
+    *,
+    size: int | None = None,
+    images: int | None = None,
+    shard_size: int | None = None,
+) -> dict[str, Any]:
+    """What identifies a run, for `jaxadv.storage.shards.begin`.
+
+    Args:
+      generation: what is done to each image.
+      models: the one that is attacked, and those that the examples are fed to.
+      examples: the images.
+      size: to which they were brought, if at all.
+      images: number of images, from the first on; by default all.
+      shard_size: images of a shard; by default as many as suit.
+    """
+    image_shape = examples.image_shape
+    columns = generation.columns(image_shape).items()
+    return {
+        "model": models[0].name,
+        "data": {"name": examples.name, "size": size, "fingerprint": examples.fingerprint()},
+        "fingerprints": {each.name: _fingerprints(each) for each in models},
+        "classes": None if examples.classes is None else [*examples.classes],
+        "mode": generation.mode,
+        "target": generation.target,
+        "seed": generation.seed,
+        "certify": generation.certified is not None,
+        "attack": dataclasses.asdict(generation.attack),
+        "count": min(images or len(examples), len(examples)),
+        "shard_size": shard_size or generation.shard_size(image_shape),
+        "columns": {name: {"dtype": dtype, "shape": [*shape]} for name, (dtype, shape) in columns},
+    }
+
+
+def _fingerprints(model):
+    params, code = model.identity
+    return {"params": cache.fingerprint(params), "code": cache.fingerprint(code)}
+
+
+def generate(
+    generation: Generation,
+    examples: Examples,
+    run: Run,
+    missing: Sequence[int],
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Makes the shards of a run that are missing, in order.
+
+    Args:
+      generation: what to do.
+      examples: all images.
+      run: where to write.
+      missing: numbers of shards.
+      workers: processes that read images ahead; see `jaxadv.datasets.reading.read`.
+      progress: told numbers of images.
+
+    Raises:
+      InputError: as `Generation`, or of a worker that was killed.
+      OSError: a shard cannot be written.
+    """
+    rows, size = _Rows(missing, run.layout), run.layout.size
+    with contextlib.closing(read(examples, rows, batch_size=size, workers=workers)) as batches:
+        for shard, batch in zip(missing, batches, strict=True):
+            run.write(shard, generation(batch, shard * size, progress))
+
+
+class _Rows(Sequence):
+    """The indices of all images of some shards, of which no more is kept than the shards."""
+
+    def __init__(self, shards: Sequence[int], layout: Layout):
+        self._shards, self._layout = shards, layout
+
+    def __len__(self):
+        return sum(self._layout.rows(shard) for shard in self._shards)
+
+    def __getitem__(self, part):
+        shard = self._shards[part.start // self._layout.size]
+        start = shard * self._layout.size
+        return range(start, start + self._layout.rows(shard))

@@ -1,0 +1,56 @@
+"""Several processes that share the work of a command."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+
+from jaxadv.runs.settings import check_positive
+
+WEEK = 7 * 24 * 3600  # seconds that a process which has finished waits for the others
+AUTO = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of a command whose work several processes may share."""
+
+    config: Path | None = None
+    """TOML file with any of the settings; options on the command line come before it."""
+    workers: int = 0
+    """Processes that read and decode images; 0 for a thread of this one."""
+    process: int | None = None
+    """Number of this process, from 0, of those that share the files among them."""
+    processes: int | None = None
+    """How many processes share the files; none needs the others."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, or auto under SLURM, Open MPI and on TPUs: joins the processes to one
+    JAX program, all of which must stay."""
+
+    def share(self) -> dict[str, int]:
+        """The number of this process, and of how many, once `check` has joined them."""
+        if self.coordinator:
+            return {"process": jax.process_index(), "processes": jax.process_count()}
+        return {"process": self.process or 0, "processes": self.processes or 1}
+
+
+def check(settings: Settings) -> None:
+    """Checks the settings, and joins the processes if asked for; before JAX computes anything.
+
+    Raises:
+      ValueError: there is no such process, or the coordinator cannot be reached.
+    """
+    process, processes = settings.process, settings.processes
+    if settings.workers < 0:
+        raise ValueError(f"workers must not be negative, got {settings.workers}")
+    if (process is None) != (processes is None):
+        raise ValueError("process and processes must be given together")
+    check_positive(processes=processes)
+    if process is not None and processes is not None and not 0 <= process < processes:
+        raise ValueError(f"process must be from 0 to {processes - 1}, got {process}")
+    if settings.coordinator:
+        address = None if settings.coordinator == AUTO else settings.coordinator
+        try:
+            jax.distributed.initialize(address, processes, process, shutdown_timeout_seconds=WEEK)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"cannot join by {settings.coordinator}: {error}") from error
