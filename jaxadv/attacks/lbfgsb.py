@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
+from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, least_lead
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
@@ -117,12 +118,14 @@ def solve(
     final = jax.lax.while_loop(unfinished, step, initial)
     best = _boundary(logits_fn, params, candidate_at, final.best, final.failed)
     finite = jnp.isfinite(final.solver.value) & jnp.isfinite(final.solver.error)
+    evaluations = final.evaluations + HALVINGS
     return Found(
         image=best.image,
         success=best.success,
         finite=finite | beyond_reach(gap),
         c=final.best_c,
-        evaluations=final.evaluations + HALVINGS,
+        evaluations=evaluations,
+        by_stage=evaluations * (jnp.arange(Stage.DONE) == Stage.DESCEND),
         lane_ticks=jnp.nan,
     )
 

@@ -155,7 +155,7 @@ def _judged(logits_fn, lanes, params, x, target, count, found):
     evaluations = found.evaluations
     cost = evaluations * (found.lane_ticks / evaluations.sum())
     judged = x_adv, success, distortion, found.c, evaluations, status.astype(jnp.int8)
-    return *judged, target, cost
+    return *judged, target, cost, found.by_stage
 
 
 def _in_batches(lanes, count, apply, *queue):

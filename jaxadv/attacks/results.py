@@ -32,6 +32,7 @@ class AttackResult(NamedTuple):
     status: Int8[np.ndarray, "B ..."]  # a Status
     target: Int[np.ndarray, "B ..."]  # the class to reach
     cost: Float[np.ndarray, "B ..."]  # `evaluations`, and a share of those of lanes that ran idle
+    by_stage: Int[np.ndarray, "B ... 6"]  # `evaluations` by `lockstep.state.Stage`
 
     @property
     def utilisation(self) -> float:
@@ -55,4 +56,5 @@ class Found(NamedTuple):
     finite: Bool[jax.Array, "..."]  # whether the last logits and gradient were
     c: Float[jax.Array, "..."]
     evaluations: Int[jax.Array, "..."]
+    by_stage: Int[jax.Array, "... 6"]
     lane_ticks: jax.Array | float | None  # gradients computed, also for lanes without a problem

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxadv.attacks import checks, queues
+from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
@@ -107,6 +108,7 @@ def untargeted(
         return chosen._replace(
             evaluations=results.evaluations.sum(axis=1) + likely,
             cost=results.cost.sum(axis=1) + likely,
+            by_stage=results.by_stage.sum(axis=1) + likely * (np.arange(Stage.DONE) == Stage.START),
         )
 
     parts = _attack_each(logits_fn, params, x, classes, nearest, options, progress)

@@ -131,7 +131,7 @@ def test_probabilities_warn(monkeypatch):
     def probabilities(params, x):
         return jax.nn.softmax(10 * logits_fn(params, x))
 
-    nothing = AttackResult(*8 * [np.zeros(4)])
+    nothing = AttackResult(*9 * [np.zeros(4)])
     monkeypatch.setattr(queues, "attack", lambda *args: nothing)  # would follow the checks
     with pytest.warns(UserWarning, match="look like probabilities"):
         minimal_adversarial(probabilities, None, X, TARGET)

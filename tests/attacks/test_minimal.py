@@ -98,6 +98,7 @@ def test_budget_of_gradients(attacked, mlp_on_mnist):
     budget = 20
     options = AttackOptions(max_evaluations=budget)
     result = minimal_adversarial(network.logits, params, x, target, options)
+    np.testing.assert_array_equal(result.by_stage.sum(axis=-1), result.evaluations)
     expected = np.minimum(unlimited.evaluations, budget)
     np.testing.assert_array_equal(result.evaluations, expected)
 

@@ -40,12 +40,14 @@ def transitions():
     noise = noise_for(x[0])
     lane = loop._loaded((x, target, jnp.zeros(LANES)), jnp.array(LANES), jnp.arange(LANES))
     state = lane, Vectors(x, x, 0 * x, 0 * x, x, x), no_pairs(4, LANES, PIXELS, x.dtype)
-    followed = set()
+    followed, spent = set(), np.zeros((LANES, Stage.DONE), int)
     for tick in range(options.max_evaluations):
         before = state[0].stage
+        spent += np.arange(Stage.DONE) == np.asarray(before)[:, None]
         state = tick_once(options, noise, evaluate, jnp.array(tick), *state)
         followed |= set(zip(before.tolist(), state[0].stage.tolist(), strict=True))
     assert (state[0].stage == Stage.DONE).all() and (state[0].evaluations <= 150).all()
+    np.testing.assert_array_equal(state[0].by_stage, spent)
     return {(Stage(one), Stage(other)) for one, other in followed}
 
 

@@ -62,7 +62,7 @@ def instant_attack(logits_fn, params, x, target, options, progress):
         progress(len(x))
     zeros = np.zeros((3, len(x)), "float32")
     success = np.argmax(logits_fn(params, moved), axis=1) == target
-    return AttackResult(moved, success, *zeros, np.int8(target), target, zeros[0])
+    return AttackResult(moved, success, *zeros, np.int8(target), target, zeros[0], zeros.T)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
@@ -22,6 +21,7 @@ from jaxadv.attacks.lockstep.state import (
     finely,
     penalty_and_weight,
 )
+from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.solvers.trees import select
 
@@ -35,10 +35,10 @@ def probed(
     cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
     steps = affordable_averaging(options, lane)
     first = lane.spent == 1
-    nonsmooth = ~first & (cosine < tuning.NONSMOOTH) & (steps > 0)
+    nonsmooth = ~first & (cosine < TUNING.nonsmooth) & (steps > 0)
     mean = jax.tree.map(lambda one, other: (one + other) / 2, lane.point.seen, model)
     average = _with_model(averaging(lane, steps), mean)
-    descend = entering(lane, Stage.REFRESH, tuning.SOFT * lane.start.temperature)
+    descend = entering(lane, Stage.REFRESH, TUNING.soft * lane.start.temperature)
     again = lane._replace(point=lane.point._replace(seen=model, g_g=products.g_g))
     weight = jnp.where(first, 1.0, 0.5).astype(stay.weight.dtype)
     move = stay._replace(weight=weight, to_zero=nonsmooth)
@@ -50,7 +50,7 @@ def averaged(lane: Lane, seen: Evaluation, products: Products, stay: Move) -> tu
 
     A lane that meets NaN descends.
     """
-    most, least = tuning.AVERAGING
+    most, least = TUNING.averaging
     weight = jnp.maximum(most * (1 - (lane.spent - 1) / lane.averaging_steps), least)
     weight = jnp.where(lane.spent == 1, 1.0, weight)
     model = _linear_model(seen, products)
@@ -59,7 +59,7 @@ def averaged(lane: Lane, seen: Evaluation, products: Products, stay: Move) -> tu
     moved = _with_model(lane, mean)
     over = lane.spent >= lane.averaging_steps
     moved = select(over, finely(moved, lane.bracket.c), moved)
-    descend = at_x(entering(lane, Stage.REFRESH, tuning.SOFT * lane.start.temperature))
+    descend = at_x(entering(lane, Stage.REFRESH, TUNING.soft * lane.start.temperature))
     descend = descend._replace(averaging_steps=jnp.zeros_like(lane.spent))
     finite = jnp.isfinite(seen.loss + products.g_g)
     weight = jnp.where(finite, weight, 0.0)
@@ -84,7 +84,7 @@ def at_zero(
     After the last step c is that for which c|r| + loss is stationary there, if the others are to
     have the probability AIM.
     """
-    c = -tuning.AIM * r_g / (penalty_and_weight(options, lane, r_r)[1] * r_r)
+    c = -TUNING.aim * r_g / (penalty_and_weight(options, lane, r_r)[1] * r_r)
     usable = (lane.stage != Stage.AVERAGE) & jnp.isfinite(c) & (c > 0)
     bracket = lane.bracket._replace(c=jnp.where(usable, c, lane.bracket.c))
     return lane._replace(point=lane.point._replace(r_r=r_r, r_g=r_g), bracket=bracket)
@@ -103,30 +103,30 @@ def smallest_r(
         held = ((x + r <= 0) & (gradient > 0)) | ((x + r >= 1) & (gradient < 0))
         free = jnp.where(held, 0.0, gradient)
         missing = offset + jnp.sum(gradient * r)
-        return multiplier + missing / jnp.maximum(jnp.sum(free**2), tuning.TINY)
+        return multiplier + missing / jnp.maximum(jnp.sum(free**2), TUNING.tiny)
 
-    multiplier = jax.lax.fori_loop(0, tuning.NEWTON_STEPS, step, jnp.zeros_like(offset))
+    multiplier = jax.lax.fori_loop(0, TUNING.newton_steps, step, jnp.zeros_like(offset))
     return jnp.clip(x - multiplier * gradient, 0, 1) - x
 
 
 def noise_for(x: Float[jax.Array, " n"]) -> Float[jax.Array, " m"]:
     """The noise that lanes with images like the (n,) x are displaced by."""
-    size = len(x) + tuning.SHIFT * tuning.WINDOWS
+    size = len(x) + TUNING.shift * TUNING.windows
     return jax.random.normal(jax.random.key(0), (size,), x.dtype)
 
 
 def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, ""]]:
     """Where the noise of a lane that probes or averages begins, and its size per pixel.
 
-    It is a window on one long vector, the same for all problems: moved by `tuning.SHIFT` from step
+    It is a window on one long vector, the same for all problems: moved by `TUNING.shift` from step
     to step, it is as good as new.
     """
     probing = lane.stage == Stage.PROBE
-    last = (1 - tuning.NOISELESS) * jnp.maximum(lane.averaging_steps, 1)
+    last = (1 - TUNING.noiseless) * jnp.maximum(lane.averaging_steps, 1)
     remaining = jnp.maximum(1 - lane.spent / last, 0)
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    scattered = (lane.round > 0) & (lane.averaging_steps <= tuning.SCATTERED)
-    noise = jnp.where(scattered, tuning.SCATTERING, tuning.NOISE)
-    return tuning.SHIFT * (steps % tuning.WINDOWS), noise * share * unit
+    scattered = (lane.round > 0) & (lane.averaging_steps <= TUNING.scattered)
+    noise = jnp.where(scattered, TUNING.scattering, TUNING.noise)
+    return TUNING.shift * (steps % TUNING.windows), noise * share * unit

@@ -250,7 +250,8 @@ def _at(array, problem):
 def _nothing_found(images) -> Found:
     no = jnp.zeros(len(images), bool)
     zeros, integers = jnp.zeros(len(images), images.dtype), jnp.zeros(len(images), int)
-    return Found(images, no, no, zeros, integers, lane_ticks=None)
+    by_stage = jnp.zeros((len(images), Stage.DONE), int)
+    return Found(images, no, no, zeros, integers, by_stage, lane_ticks=None)
 
 
 def _refilled(queue, count, next_problem, finished, lane, vectors, found):
@@ -270,6 +271,7 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
             finite=finite | beyond_reach(old.start.gap),
             c=jnp.where(success, old.best.c, old.bracket.c),
             evaluations=old.evaluations,
+            by_stage=old.by_stage,
             lane_ticks=None,
         )
         at = jnp.where(where < len(finished), old.problem, len(images))

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.state import (
     Bracket,
     Evaluation,
@@ -21,6 +20,7 @@ from jaxadv.attacks.lockstep.state import (
     left_for_averaging,
     succeeds,
 )
+from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.margins import lead_in_loss
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.solvers.trees import select
@@ -36,26 +36,26 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     found_any = jnp.isfinite(lane.best.r_r)
     steps = affordable_averaging(options, lane)
     descents_fail = ~found_any & (lane.averaging_steps == 0) & (steps > 0)
-    patience = jnp.where(found_any | descents_fail, 1, tuning.PATIENCE)
+    patience = jnp.where(found_any | descents_fail, 1, TUNING.patience)
     bracket = another.bracket
     exhausted = (bracket.tried >= patience * options.c_steps) | (
         bracket.failed <= bracket.succeeded * options.bracket
     )
     seen = lane.point.seen
     whole = lane._replace(step=jnp.ones_like(lane.step))
-    growth = -lane.point.r_g / jnp.maximum(seen.others, tuning.LEAST_SHARE)
+    growth = -lane.point.r_g / jnp.maximum(seen.others, TUNING.least_share)
     polish = entering(on_ray(options, whole, seen, growth), Stage.POLISH, lane.temperature)
     if options.temperature is None:
         # At T = 1 many classes may share in the loss: it does not tell where the boundary is.
         return select(exhausted, polish, another), False
-    on_boundary = jnp.abs(seen.others - 0.5) <= tuning.ON_BOUNDARY
+    on_boundary = jnp.abs(seen.others - 0.5) <= TUNING.on_boundary
     done = lane._replace(stage=at_stage(Stage.DONE))
-    too_large = polish.step**2 * lane.point.r_r > tuning.HOPELESS**2 * lane.best.r_r
+    too_large = polish.step**2 * lane.point.r_r > TUNING.hopeless**2 * lane.best.r_r
     hopeless = (lane.round > 0) & too_large
-    sharpest = tuning.TIE * lane.start.temperature
-    tie = (lane.temperature > sharpest) & (_dominance(options, lane) < tuning.DOMINANT)
+    sharpest = TUNING.tie * lane.start.temperature
+    tie = (lane.temperature > sharpest) & (_dominance(options, lane) < TUNING.dominant)
     finest = finely(lane, bracket.c)._replace(temperature=sharpest)
-    after_fine = select(tie & (options.tol < tuning.COARSE), finest, polish)
+    after_fine = select(tie & (options.tol < TUNING.coarse), finest, polish)
     near = found_any | on_boundary
     elsewhere = select(descents_fail, at_x(averaging(lane, steps)), done)
     ended = select(lane.fine, after_fine, finely(lane, bracket.c))
@@ -69,7 +69,7 @@ def another_attack(options: AttackOptions, lane: Lane) -> Lane:
 
     Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere.
     """
-    steps = jnp.where(lane.averaging_steps > 0, lane.averaging_steps, tuning.SCATTERED)
+    steps = jnp.where(lane.averaging_steps > 0, lane.averaging_steps, TUNING.scattered)
     more = (lane.round + 1 < options.rounds) & (steps <= left_for_averaging(options, lane))
     anew = averaging(finely(lane, best_c(lane)), steps)._replace(round=lane.round + 1)
     return select(more, anew, lane._replace(stage=at_stage(Stage.DONE)))
@@ -96,29 +96,29 @@ def _next_c(options, lane):
     failed = jnp.where(success, failed, jnp.minimum(c, failed))
     sharp = options.temperature is not None
     if sharp:
-        predicted = c * tuning.AIM / jnp.clip(others, tuning.LEAST_OTHERS, 1.0)
+        predicted = c * TUNING.aim / jnp.clip(others, TUNING.least_others, 1.0)
     else:
         predicted = c * jnp.where(success, options.growth, 1 / options.growth)
     bracketed = (succeeded > 0) & jnp.isfinite(failed)
-    inset = jnp.where(bracketed, (failed / succeeded) ** tuning.INSET, 1.0)
+    inset = jnp.where(bracketed, (failed / succeeded) ** TUNING.inset, 1.0)
     inside = jnp.where(
-        (tried % tuning.BISECT_EVERY == tuning.BISECT_EVERY - 1) | (not sharp),
+        (tried % TUNING.bisect_every == TUNING.bisect_every - 1) | (not sharp),
         jnp.sqrt(succeeded * failed),
         jnp.clip(predicted, succeeded * inset, failed / inset),
     )
-    grown = jnp.clip(predicted, tuning.LEAST_CHANGE * c, options.growth**2 * c)
+    grown = jnp.clip(predicted, TUNING.least_change * c, options.growth**2 * c)
     # Far from the boundary, where p is 1, the prediction says little.
-    least = jnp.where(others > tuning.FAR, options.growth, tuning.LEAST_CHANGE)
+    least = jnp.where(others > TUNING.far, options.growth, TUNING.least_change)
     shrunk = jnp.clip(predicted, c / options.growth**2, c / least)
     # A sharp loss can get stuck where several classes tie, far from the target.
     none = (succeeded == 0) & jnp.isinf(lane.best.r_r)
-    stuck = sharp & none & (tried >= tuning.STUCK)
+    stuck = sharp & none & (tried >= TUNING.stuck)
     another = jnp.where(bracketed, inside, jnp.where(success, grown, shrunk))
     return lane._replace(
         bracket=Bracket(another, succeeded, failed, tried + 1),
         spent=jnp.zeros_like(lane.spent),
         step=jnp.ones_like(lane.step),
-        temperature=lane.temperature * jnp.where(stuck, tuning.SOFT, 1.0),
+        temperature=lane.temperature * jnp.where(stuck, TUNING.soft, 1.0),
         stage=jnp.where(stuck, Stage.REFRESH, lane.stage),
     )
 
@@ -130,9 +130,9 @@ def on_ray(
 
     `growth` is that of the margin along r, per fraction of r.
     """
-    margins = options.margin, jnp.minimum(options.margin, tuning.BEYOND)
+    margins = options.margin, jnp.minimum(options.margin, TUNING.beyond)
     lead, beyond = (lead_asked(margin, lane, seen) for margin in margins)
     missing = lead + beyond - seen.margin
-    change = missing / jnp.maximum(growth, tuning.LEAST_GROWTH)
-    longest = tuning.LONGEST_ON_RAY
+    change = missing / jnp.maximum(growth, TUNING.least_growth)
+    longest = TUNING.longest_on_ray
     return lane._replace(step=lane.step + jnp.clip(change, -longest, longest))

@@ -19,7 +19,6 @@ A problem that was hard is attacked once more, from a much softer loss: it may e
 import jax
 import jax.numpy as jnp
 
-from jaxadv.attacks.lockstep import tuning
 from jaxadv.attacks.lockstep.averaging import averaged, probed
 from jaxadv.attacks.lockstep.search import another_attack, minimised, on_ray
 from jaxadv.attacks.lockstep.state import (
@@ -38,6 +37,7 @@ from jaxadv.attacks.lockstep.state import (
     penalty_and_weight,
     succeeds,
 )
+from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.margins import lead_in_loss, rounding
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.solvers.trees import select
@@ -64,6 +64,7 @@ def decided(
     lane = lane._replace(
         best=select(better, best, lane.best),
         evaluations=lane.evaluations + 1,
+        by_stage=lane.by_stage + (jnp.arange(Stage.DONE) == lane.stage),
         spent=lane.spent + 1,
     )
     no, weight = jnp.array(False), jnp.zeros_like(seen.loss)
@@ -88,7 +89,7 @@ def _started(options, lane, seen, products, stay):
     If the logits were linear, the boundary would be at ‖r‖ = g/G, where the loss of two classes has
     the gradient G/2: stationary for c = G²/(4g) with ‖r‖². What the margin asks for adds to g.
     """
-    least = jnp.maximum(tuning.LEAST_GAP * rounding(seen.magnitude), lane.start.hidden)
+    least = jnp.maximum(TUNING.least_gap * rounding(seen.magnitude), lane.start.hidden)
     gap = jnp.maximum(-seen.margin, least + jnp.finfo(least.dtype).tiny ** 0.5)  # classes may tie
     lead = gap + lead_in_loss(options.margin, gap, lane.start.hidden)
     r_r = lead**2 / products.g_g
@@ -104,7 +105,7 @@ def _started(options, lane, seen, products, stay):
         fine=jnp.array(not sharp),
         bracket=lane.bracket._replace(c=jnp.where(usable, c, 1.0)),
     )
-    descend = entering(lane, Stage.REFRESH, tuning.SOFT * final if sharp else final)
+    descend = entering(lane, Stage.REFRESH, TUNING.soft * final if sharp else final)
     # At so high a temperature all classes count, and a tie does not look non-smooth.
     probe = entering(lane, Stage.PROBE, gap)
     lane = select(sharp & (options.smoothing_steps > 0), probe, descend)
@@ -124,15 +125,15 @@ def _descended(options, lane, seen, products, stay):
     old_penalty, _ = penalty_and_weight(options, lane, lane.point.r_r)
     penalty, weight = penalty_and_weight(options, lane, products.r_r)
     change = seen.loss - lane.point.seen.loss + c * (penalty - old_penalty)
-    accepted = change <= tuning.ARMIJO * products.slope
-    shrink = jnp.clip(-0.5 * products.slope / (change - products.slope), *tuning.SHRINK)
-    shrink = jnp.where(shrink > 0, shrink, tuning.SHRINK[0])  # NaN
+    accepted = change <= TUNING.armijo * products.slope
+    shrink = jnp.clip(-0.5 * products.slope / (change - products.slope), *TUNING.shrink)
+    shrink = jnp.where(shrink > 0, shrink, TUNING.shrink[0])  # NaN
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(step=jnp.where(accepted, 1.0, lane.step * shrink))
-    tol = jnp.where(lane.fine, options.tol, jnp.maximum(options.tol, tuning.COARSE))
+    tol = jnp.where(lane.fine, options.tol, jnp.maximum(options.tol, TUNING.coarse))
     over = (
         (accepted & (-change <= tol * c * weight * products.r_r / 2))
-        | (lane.step < tuning.SHORTEST_STEP)
+        | (lane.step < TUNING.shortest_step)
         | (lane.spent >= options.max_iterations)
     )
     ended, to_x = minimised(options, lane)
@@ -144,17 +145,17 @@ def _descended(options, lane, seen, products, stay):
 
 def _polished(options, lane, seen, products, stay):
     """The next Newton step, or the end of this attack on the problem."""
-    over = lane.spent >= tuning.POLISHING
+    over = lane.spent >= TUNING.polishing
     another = on_ray(options, lane, seen, -products.r_g / lane.step)
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
     softly = at_x(finely(lane, best_c(lane)))._replace(
         fine=jnp.array(False),
-        temperature=tuning.VERY_SOFT * lane.start.temperature,
+        temperature=TUNING.very_soft * lane.start.temperature,
         round=lane.round + 1,
     )
-    hard = options.restart & (lane.evaluations > tuning.HARD) & (lane.round == 0)
+    hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
     restarts = over & hard & (lane.averaging_steps == 0)
     another = select(over, another_attack(options, lane), another)
     return select(restarts, softly, another), stay._replace(to_x=restarts)

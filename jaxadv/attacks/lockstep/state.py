@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from jaxadv.attacks.lockstep import tuning
+from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.margins import least_lead
 from jaxadv.attacks.options import AttackOptions
 
@@ -86,6 +86,7 @@ class Lane(NamedTuple):
     stage: jax.Array
     spent: jax.Array  # gradients in this stage, and at this c
     evaluations: jax.Array  # gradients on this problem
+    by_stage: jax.Array  # (6,) the same by the stage they were for
     round: jax.Array  # attacks on the problem that are over
     start: Start
     temperature: jax.Array
@@ -133,6 +134,7 @@ def loaded(
         stage=jnp.where(problem < count, Stage.START, Stage.DONE),
         spent=none,
         evaluations=none,
+        by_stage=jnp.zeros(Stage.DONE, none.dtype),
         round=none,
         start=Start(gap=zero, r_r=one, temperature=one, hidden=hidden),
         temperature=jnp.finfo(hidden.dtype).tiny ** 0.5 * one,
@@ -164,7 +166,7 @@ def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, "
 
 def left_for_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
     """Gradients that the budget leaves, but for those of the descent afterwards."""
-    return options.max_evaluations - lane.evaluations - tuning.RESERVE
+    return options.max_evaluations - lane.evaluations - TUNING.reserve
 
 
 def best_c(lane: Lane) -> Float[jax.Array, ""]:
