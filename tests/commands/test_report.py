@@ -41,7 +41,8 @@ def write_results(place, data, **others):
         for name, column in columns.items()
     }
     manifest = {"model": "mine:network", "data": data, "mode": "untargeted", "count": COUNT}
-    manifest |= {"shard_size": 4, "columns": described} | others
+    source = data.pop("source", None) if isinstance(data, dict) else None
+    manifest |= {"shard_size": 4, "columns": described, "data_source": source} | others
     with shards.begin(str(place), manifest) as run:
         for shard in run.missing():
             rows = slice(4 * shard, min(4 * shard + 4, COUNT))
