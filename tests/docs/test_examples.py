@@ -2,6 +2,10 @@
 
 import doctest
 import importlib
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,24 +24,40 @@ FAST = AttackOptions(  # to compile, and to run
 )
 
 
-def python_blocks(page):
-    """(first line, code) of the page's blocks."""
+SHELL = "generation.md"  # whose commands are run, too
+
+
+def blocks(page):
+    """(language, first line, code) of the page's blocks."""
     for token in MarkdownIt().parse(page.read_text("utf-8")):
-        if token.type == "fence" and token.info == "python":
-            yield token.map[0] + 1, token.content
+        if token.info == "python" or (token.info == "sh" and page.name == SHELL):
+            yield token.info, token.map[0] + 1, token.content
+
+
+def run_in_shell(code):
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    where = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-ec", code], env=where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(python_blocks(page))], ids=lambda page: page.name
+    "page", [page for page in PAGES if any(blocks(page))], ids=lambda page: page.name
 )
 def test_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.name == "models.md":  # of many models, and an attack on each to compile
         monkeypatch.setattr(checks, "checked_options", lambda options: FAST)
     namespace = {"__name__": "__main__"}
-    for line, code in python_blocks(page):
-        exec(compile("\n" * line + code, page, "exec"), namespace)
+    for language, line, code in blocks(page):
+        name = re.match(r"# (\w+\.py)\n", code)
+        if language == "sh":
+            run_in_shell(code)
+        elif name:  # a file
+            Path(name[1]).write_text(code, "utf-8")
+        else:
+            exec(compile("\n" * line + code, page, "exec"), namespace)
 
 
 @pytest.mark.parametrize("path", DOCTESTS, ids=lambda path: path.relative_to(PACKAGE).as_posix())

@@ -59,11 +59,12 @@ def _accuracy(outcomes, name):
     lines = {f"{name} %": radius}
     if outcomes.certified is not None:
         lines["certified %"] = outcomes.certified
+    columns = [robust_accuracy.accuracy(line, at) for line in lines.values()]
     rows = [
-        [title, *(percent(value) for value in robust_accuracy.accuracy(line, at))]
-        for title, line in lines.items()
+        [f"{distortion:g}", *map(percent, values)]
+        for distortion, *values in zip(at, *columns, strict=True)
     ]
-    header = ["distortion (RMS) up to", *(f"{each:g}" for each in at)]
+    header = ["distortion (RMS) up to", *lines]
     return Table(f"{name.capitalize()} against distortion", header, rows)
 
 
