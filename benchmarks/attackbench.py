@@ -1,7 +1,7 @@
 """`untargeted` in AttackBench (arXiv 2404.19460), beside the ℓ2 attacks of its library.
 
-    pip install -e '.[attackbench]' && pip install --no-deps adv-lib attackbenchlib \\
-        adversarial-robustness-toolbox cleverhans==4.0.0 torchattacks
+    pip install -e '.[attackbench]'
+    pip install --no-deps attackbenchlib adv-lib cleverhans==4.0.0 torchattacks
     python benchmarks/attackbench.py --cores 0
 
 AttackBench calls each attack with a torch module that has our weights, counts forward and backward
@@ -45,7 +45,15 @@ image, of which the budget is a limit.
 s per image: without what AttackBench takes itself; our attack calls torch from JAX, one image at a
 time, and is compiled within that time."""
 WIDTH = 110
-TRUST = "distances", "hashes", "num_forwards", "num_backwards", "adv_success", "correct", "metadata"
+PER_IMAGE = (
+    "distances",
+    "hashes",
+    "num_forwards",
+    "num_backwards",
+    "adv_success",
+    "correct",
+    "metadata",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +133,7 @@ def measure(model, x, labels, attacks, config: Config) -> dict[str, dict[str, An
     return results
 
 
-def figures(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+def figures(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The table's figures: attack -> column -> value, the best attack first.
 
     Args:
@@ -155,7 +163,7 @@ def figures(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float | N
     return {name: rows[name] for name in best_first}
 
 
-def as_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
+def as_table(title: str, rows: dict[str, dict[str, Any]]) -> Table:
     """The figures of one network."""
 
     def text(value, spec):
@@ -192,7 +200,7 @@ def write(out: Path, name: str, results: dict[str, dict[str, Any]]) -> None:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     kept = {
-        attack: {key: plain(result[key]) for key in TRUST} for attack, result in results.items()
+        attack: {key: plain(result[key]) for key in PER_IMAGE} for attack, result in results.items()
     }
     files.write_json(out / f"{name}.json", {"attacks": kept})
     images = {attack: np.asarray(result["adv_inputs"]) for attack, result in results.items()}
