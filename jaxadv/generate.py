@@ -54,7 +54,7 @@ def prepared(config: Config) -> tuple[Any, Any, dict[str, Any]]:
     model, *others = models
     generation = Generation(
         *(model.network.logits, model.params),
-        classes=checked_classes(model, examples, config.mode, config.target),
+        classes=checked_classes(models, examples, config.mode, config.target),
         **{key: getattr(config, key) for key in ("mode", "target", "seed", "attack")},
         certified=affine_layers(model.network, model.params) if config.certify else None,
         others={other.name: (other.network.logits, other.params) for other in others},
@@ -67,20 +67,20 @@ def prepared(config: Config) -> tuple[Any, Any, dict[str, Any]]:
 def run(config: Config) -> None:
     """Generates what is missing, and shows what is there."""
     examples, generation, described = prepared(config)
-    described |= record.environment()
-    with shards.begin(config.out, described, **config.share()) as work:
+    with shards.begin(config.out, described | record.environment(), **config.share()) as work:
         missing = work.missing()
         report.begun(config.out, work, missing)
         with progress_with_rate("attacking", sum(map(work.layout.rows, missing))) as progress:
             generate(*(generation, examples, work, missing), config.workers, progress)
-        complete = work.complete()
-    report.ended(config.out, examples, complete)
+        report.ended(config.out, examples, work.complete())
 
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     processes.check(config)
     settings.check_positive(images=config.images, shard_size=config.shard_size)
+    settings.check_seed(config.seed)
+    settings.check_once("transfer_to", config.transfer_to)
     prepared(config)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -27,6 +27,7 @@ from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
 
 SHARD_BYTES = 2**26  # at most, unless it is one image
+TOGETHER = 256  # images that a model is applied to, at most
 BALLS = 20  # that CROWN tries per image
 Mode = Literal[
     "random", "least-likely", "next-likely", "class", "given", "untargeted", "all-targets"
@@ -63,16 +64,17 @@ class Generation:
     def columns(self, image_shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
         """The dtype and the shape of a row of each column; an axis of classes for all targets."""
         ways = (self.classes,) if self.mode == "all-targets" else ()
+        real = _real().name  # that of the attack, as a rounded image may be of another class
         kinds = {
             **dict.fromkeys(("target", "evaluations"), "int32"),
-            **dict.fromkeys(("distortion", "l2"), "float32"),
+            **dict.fromkeys(("distortion", "l2"), real),
             **{"success": "bool", "status": "int8"},
         }
         if self.certified:
-            kinds["certified"] = "float32"
+            kinds["certified"] = real
         kinds |= {f"transfer/{name}": "int32" for name in self.others}
         columns: dict[str, tuple[str, tuple[int, ...]]] = {"index": ("int64", ())}
-        columns |= {"label": ("int32", ()), "x_adv": ("float32", (*ways, *image_shape))}
+        columns |= {"label": ("int32", ()), "x_adv": (real, (*ways, *image_shape))}
         return columns | {name: (dtype, ways) for name, dtype in kinds.items()}
 
     def shard_size(self, image_shape: tuple[int, ...]) -> int:
@@ -100,15 +102,16 @@ class Generation:
         count = len(batch.images)
         labels = np.full(count, UNKNOWN, np.int32) if batch.labels is None else batch.labels
         _check_classes("label", labels, self.classes, first, batch.readable & (labels != UNKNOWN))
-        images = np.where(np.isnan(batch.images), 0, batch.images)
+        images = np.where(np.isnan(batch.images), 0, batch.images).astype(_real())
         logits = _logits(self.logits_fn, self.params, images)
-        finite = np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)
+        finite = _are_finite(logits)
         found = self._nothing(batch, first, labels)
         found["status"][~finite] = Status.NOT_FINITE
         found["status"][~batch.readable] = UNREADABLE
         (rows,) = np.nonzero(finite & batch.readable)
         if len(rows):
-            leave = np.where(labels == UNKNOWN, logits.argmax(axis=1), labels)
+            known = (labels >= 0) & (labels < self.classes)  # else there may be no image, too
+            leave = np.where(known, labels, logits.argmax(axis=1))
             targets = self._targets(batch, leave, logits, first, rows)
             result = self._attack(images[rows], leave[rows], targets, progress)
             for name, column in self._columns_of(result, images[rows], leave[rows]).items():
@@ -121,7 +124,7 @@ class Generation:
         """The columns as they are where there is no attack."""
         count, empty = len(batch.images), {"target": UNKNOWN, "success": False, "evaluations": 0}
         found = {
-            name: np.full((count, *shape), empty.get(name, np.nan if dtype == "float32" else -1))
+            name: np.full((count, *shape), empty.get(name, np.nan if "float" in dtype else -1))
             for name, (dtype, shape) in self.columns(()).items()
         }
         found["index"], found["label"] = first + np.arange(count), labels
@@ -158,27 +161,30 @@ class Generation:
     def _columns_of(self, result, x, leave):
         names = ("target", "x_adv", "success", "status", "distortion", "evaluations")
         found = {name: getattr(result, name) for name in names}
-        found["l2"] = result.distortion * np.sqrt(np.float32(x[0].size))
+        found["l2"] = result.distortion * np.sqrt(result.distortion.dtype.type(x[0].size))
         if self.certified:
-            found["certified"] = _certified(self.certified, x, leave, result.target, self.mode)
+            bounds = _certified(self.certified, x, leave, result.target, self.mode)
+            found["certified"] = _rounded_down(bounds, result.distortion.dtype)
         ways = result.success.shape
         flat = result.x_adv.reshape(-1, *x.shape[1:])
         for name, model in self.others.items():
-            found[f"transfer/{name}"] = _logits(*model, flat).argmax(axis=1).reshape(ways)
+            logits = _logits(*model, flat)
+            classes = np.where(_are_finite(logits), logits.argmax(axis=1), UNKNOWN)
+            found[f"transfer/{name}"] = classes.reshape(ways)
         return found
 
 
-def checked_classes(model: Model, examples: Examples, mode: Mode, target: int | None) -> int:
-    """The number of logits.
+def checked_classes(
+    models: Sequence[Model], examples: Examples, mode: Mode, target: int | None
+) -> int:
+    """The number of logits of the first model, which is attacked.
 
     Raises:
-      ValueError: the model does not take such images, or the targets are not to be had.
+      ValueError: a model does not take such images, or has no gradients if it is attacked; or the
+        targets are not to be had.
     """
-    image = np.zeros((1, *examples.image_shape), np.float32)
-    try:
-        classes = checks.number_of_classes(model.network.logits, model.params, image)
-    except ValueError as error:
-        raise ValueError(f"{model.name}: {error}") from error
+    classes, *_ = [_number_of_logits(model, examples.image_shape) for model in models]
+    _check_gradients(models[0], examples.image_shape)
     if (mode == "class") != (target is not None):
         raise ValueError(f"target is for mode class, which needs it, got {target} for {mode}")
     if target is not None and not 0 <= target < classes:
@@ -188,13 +194,43 @@ def checked_classes(model: Model, examples: Examples, mode: Mode, target: int | 
     return classes
 
 
+def _number_of_logits(model, image_shape) -> int:
+    image = np.zeros(image_shape, np.float32)
+    images = np.zeros((side_by_side(TOGETHER, image), *image_shape), np.float32)
+    try:
+        return checks.number_of_classes(model.network.logits, model.params, images)
+    except ValueError as error:
+        raise ValueError(f"{model.name}: {error}") from error
+
+
+def _check_gradients(model, image_shape):
+    images = jax.ShapeDtypeStruct((1, *image_shape), _real())
+    try:
+        jax.eval_shape(jax.grad(lambda x: model.network.logits(model.params, x).sum()), images)
+    except Exception as error:  # whatever the user's function raises
+        raise ValueError(f"{model.name} has no gradients: {error}") from error
+
+
 def _certified(mlp, x, leave, target, mode) -> Float[np.ndarray, "rows ..."]:
     """Proven lower bounds of the distortions: towards the target, or any class but the one left."""
-    bounds = crown(mlp, x, balls=BALLS).astype(np.float32)
-    bounds = np.nextafter(bounds, np.float32(0))  # which rounding may have raised
+    bounds = crown(mlp, x, balls=BALLS)
     if mode == "untargeted":
         return np.where(_is_class(leave, bounds.shape[1]), np.inf, bounds).min(axis=1)
     return bounds if mode == "all-targets" else bounds[np.arange(len(x)), target]
+
+
+def _real() -> np.dtype:
+    """float32, or float64 with jax_enable_x64."""
+    return jax.dtypes.canonicalize_dtype(np.float64)
+
+
+def _rounded_down(bounds: Float[np.ndarray, "..."], dtype: np.dtype) -> Float[np.ndarray, "..."]:
+    rounded = bounds.astype(dtype)
+    return np.where(rounded > bounds, np.nextafter(rounded, dtype.type(0)), rounded)
+
+
+def _are_finite(logits) -> Bool[np.ndarray, " B"]:
+    return np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)  # -∞ masks a class
 
 
 def _is_class(labels, classes) -> Bool[np.ndarray, "B k"]:
@@ -213,12 +249,12 @@ def _check_classes(name, values, classes, first, needed):
 def _logits(logits_fn, params, images) -> Float[np.ndarray, "B k"]:
     with jax.default_matmul_precision("highest"):
         parts = [
-            np.asarray(_apply(logits_fn, params, part), np.float32)[:count]
-            for count, part in batches(images, side_by_side(256, images[0]))
+            np.asarray(_apply(logits_fn, params, part))[:count]
+            for count, part in batches(images, side_by_side(TOGETHER, images[0]))
         ]
     return np.concatenate(parts)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(logits_fn, params, images) -> jax.Array:
-    return jnp.asarray(logits_fn(params, images))
+    return jnp.asarray(logits_fn(params, images), float)

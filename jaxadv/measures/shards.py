@@ -2,15 +2,19 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
+
+import jax
 
 from jaxadv.attacks.types import Progress
 from jaxadv.datasets.examples import Examples
 from jaxadv.datasets.reading import read
 from jaxadv.measures.generation import Generation
 from jaxadv.storage import cache
-from jaxadv.storage.manifests import Layout
+from jaxadv.storage.errors import InputError, described
+from jaxadv.storage.manifests import SCHEMA, Layout
 from jaxadv.storage.shards import Run
 from jaxadv.zoo import Model
 
@@ -33,10 +37,14 @@ def manifest(
       size: to which they were brought, if at all.
       images: number of images, from the first on; by default all.
       shard_size: images of a shard; by default as many as suit.
+
+    Raises:
+      ValueError: there would be too many shards.
     """
     image_shape = examples.image_shape
     columns = generation.columns(image_shape).items()
-    return {
+    identity = {
+        "schema": SCHEMA,
         "model": models[0].name,
         "data": {"name": examples.name, "size": size, "fingerprint": examples.fingerprint()},
         "fingerprints": {each.name: _fingerprints(each) for each in models},
@@ -50,6 +58,8 @@ def manifest(
         "shard_size": shard_size or generation.shard_size(image_shape),
         "columns": {name: {"dtype": dtype, "shape": [*shape]} for name, (dtype, shape) in columns},
     }
+    Layout.of(identity)
+    return identity
 
 
 def _fingerprints(model):
@@ -65,7 +75,7 @@ def generate(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """Makes the shards of a run that are missing, in order.
+    """Makes the shards of a run that are missing, in order; warns of images that cannot be read.
 
     Args:
       generation: what to do.
@@ -76,13 +86,29 @@ def generate(
       progress: told numbers of images.
 
     Raises:
-      InputError: as `Generation`, or of a worker that was killed.
+      InputError: as `Generation`; or the model failed when it ran, as for lack of memory.
+      RuntimeError: a worker that reads was killed.
       OSError: a shard cannot be written.
     """
     rows, size = _Rows(missing, run.layout), run.layout.size
     with contextlib.closing(read(examples, rows, batch_size=size, workers=workers)) as batches:
         for shard, batch in zip(missing, batches, strict=True):
-            run.write(shard, generation(batch, shard * size, progress))
+            first = shard * size
+            _warn_of_errors(batch, first)
+            try:
+                columns = generation(batch, first, progress)
+            except jax.errors.JaxRuntimeError as error:
+                last = first + len(batch.images) - 1
+                raise InputError(f"images {first} to {last}: {described(error)}") from error
+            run.write(shard, columns)
+
+
+def _warn_of_errors(batch, first):
+    """One line per shard, as there may be very many."""
+    errors = [f"image {first + row} cannot be read: {e}" for row, e in enumerate(batch.errors) if e]
+    if errors:
+        more = f"; nor can {len(errors) - 1} more near it" if errors[1:] else ""
+        warnings.warn(f"{errors[0]}{more}", stacklevel=2)
 
 
 class _Rows(Sequence):
@@ -94,7 +120,9 @@ class _Rows(Sequence):
     def __len__(self):
         return sum(self._layout.rows(shard) for shard in self._shards)
 
-    def __getitem__(self, part):
-        shard = self._shards[part.start // self._layout.size]
-        start = shard * self._layout.size
-        return range(start, start + self._layout.rows(shard))
+    def __getitem__(self, index):
+        rows = range(len(self))[index]
+        if isinstance(index, slice):
+            return [self[row] for row in rows]
+        shard, row = divmod(rows, self._layout.size)
+        return self._shards[shard] * self._layout.size + row

@@ -28,7 +28,7 @@ def progress_bars(*more: rich.progress.ProgressColumn) -> Iterator[rich.progress
 def progress_with_rate(action: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields what is told numbers of images done; draws a bar, with images per second."""
     with progress_bars(_Rate()) as bars:
-        task = bars.add_task(action, total=total)
+        task = bars.add_task(action, total=total, visible=total > 0)
         yield lambda count: bars.advance(task, count)
 
 

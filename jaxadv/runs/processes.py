@@ -1,6 +1,7 @@
 """Several processes that share the work of a command."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import jax
@@ -38,7 +39,8 @@ def check(settings: Settings) -> None:
     """Checks the settings, and joins the processes if asked for; before JAX computes anything.
 
     Raises:
-      ValueError: there is no such process, or the coordinator cannot be reached.
+      ValueError: there is no such process, or JAX refuses the coordinator. Where it cannot be
+        reached for five minutes, JAX ends the process, and says so.
     """
     process, processes = settings.process, settings.processes
     if settings.workers < 0:
@@ -49,6 +51,8 @@ def check(settings: Settings) -> None:
     if process is not None and processes is not None and not 0 <= process < processes:
         raise ValueError(f"process must be from 0 to {processes - 1}, got {process}")
     if settings.coordinator:
+        if not re.fullmatch(rf"{AUTO}|\S+:\d+", settings.coordinator):
+            raise ValueError(f"coordinator must be HOST:PORT or auto, got {settings.coordinator}")
         address = None if settings.coordinator == AUTO else settings.coordinator
         try:
             jax.distributed.initialize(address, processes, process, shutdown_timeout_seconds=WEEK)

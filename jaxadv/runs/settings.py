@@ -54,8 +54,7 @@ def check(settings: Settings, architectures: Sequence[str] | None = None) -> Non
     zoo.check_names(names if architectures is None else architectures, settings.info)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must name at least one network, each once, got {names}")
-    if not 0 <= settings.seed < 2**32:
-        raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {settings.seed}")
+    check_seed(settings.seed)
     check_writable(settings.out)
     check_writable(settings.cache_dir)
 
@@ -64,6 +63,12 @@ def check_count(name: str, value: int, largest: int) -> None:
     """Raises ValueError unless the value is from 1 to the largest."""
     if not 1 <= value <= largest:
         raise ValueError(f"{name} must be from 1 to {largest}, got {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless JAX takes the seed as it is."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
 
 
 def check_positive(**settings: int | None) -> None:
@@ -87,7 +92,7 @@ def check_counts(name: str, values: Sequence[int], smallest: int, largest: int) 
     check_once(name, values)
 
 
-def check_once(name: str, values: Sequence[float]) -> None:
+def check_once(name: str, values: Sequence[float | str]) -> None:
     """Raises ValueError if a value is there twice."""
     if len(set(values)) < len(values):
         raise ValueError(f"{name} must be there once each, got {tuple(values)}")

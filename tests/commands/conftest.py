@@ -1,10 +1,12 @@
 """What the tests of all commands share: little data, small networks, attacks that compile once."""
 
 import json
+import sys
 
 import pytest
+from own_model import MODULE, PROGRAM, files
 
-from jaxadv import datasets, zoo
+from jaxadv import datasets, generate, zoo
 from jaxadv.networks import mlp
 from jaxadv.runs import command
 from jaxadv.training import Schedule, Supervised
@@ -71,3 +73,57 @@ def refused(request, tmp_path, monkeypatch, capsys):
         return capsys.readouterr().err
 
     return refused
+
+
+class Generate:
+    """The command `generate` in this process, on a user's own model and images."""
+
+    def __init__(self, folder, capsys):
+        self.folder, self._capsys = folder, capsys
+
+    def options(self, out, *more):
+        usual = "--model gen_mine:model --data gen_mine:Images --shard-size 4"
+        cache = "--cache-dir", str(self.folder / "cache")
+        return [*usual.split(), *ATTACK.split(), *cache, "--out", str(out), *more]
+
+    def __call__(self, out, *more):
+        """Returns what it printed."""
+        assert generate.main(self.options(out, *more)) == 0
+        captured = self._capsys.readouterr()
+        assert captured.err == ""
+        return captured.out
+
+    def refused(self, out, *more, status=2):
+        """Returns its one line of error."""
+        assert generate.main(self.options(out, *more)) == status
+        message = self._capsys.readouterr().err
+        assert message.count("\n") == 1
+        return message
+
+
+@pytest.fixture(scope="module")
+def own_model(tmp_path_factory):
+    """The folder of the user's module, from which it can be imported."""
+    folder = tmp_path_factory.mktemp("own_model")
+    (folder / "gen_mine.py").write_text(MODULE)
+    (folder / "program.py").write_text(PROGRAM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setattr(command, "use_all_cores", lambda: None)  # JAX has started
+        yield folder
+    sys.modules.pop("gen_mine", None)
+
+
+@pytest.fixture
+def generated(own_model, capsys):
+    """Runs the command."""
+    return Generate(own_model, capsys)
+
+
+@pytest.fixture(scope="module")
+def reference(own_model, tmp_path_factory):
+    """The bytes of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("reference")
+    with pytest.warns(UserWarning, match="image 7 cannot be read: OSError: no disk"):
+        assert generate.main(Generate(own_model, None).options(out)) == 0
+    return files(out)
