@@ -9,7 +9,7 @@ from jaxadv.runs import command
 
 CORES = "--cores 4096", "cores must be among"
 OUT = "--cores 0 --out pyproject.toml", "cannot write into pyproject.toml"
-NAMES = "attack", "bounded", "scaling", "spectral"
+NAMES = "attack", "bounded", "generation", "scaling", "spectral"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ NAMES = "attack", "bounded", "scaling", "spectral"
         *((name, *bad) for name in NAMES for bad in (CORES, OUT)),
         ("attack", "--networks CNN LeNet", "networks must be among"),
         ("attack", "--networks CNN CNN", "each once"),
+        ("generation", "--images.CNN 0", "images must be from 1 to"),
         ("attack", "--photographs 21", "photographs must be from 1 to 17, got 21"),
     ],
 )
