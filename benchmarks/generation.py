@@ -110,7 +110,8 @@ def overhead(name: str, config: Config) -> dict[str, Any]:
             clocks[1]()
             rounds.append([*parts, *(clock.seconds for clock in clocks)])
             bars.advance(task)
-    whole, solver, page, memory, reading = np.moveaxis(rounds[1:], 1, 0)  # the first one compiles
+    kept = np.array(rounds[1:])  # the first one compiles
+    whole, solver, page, memory, reading = (kept[:, part] for part in range(kept.shape[1]))
     beside = [0, 1] * reading  # a thread's, which takes CPU seconds during the attack
     seconds = {
         "in_memory": memory,
