@@ -9,7 +9,7 @@ from jaxadv.runs import command
 
 CORES = "--cores 4096", "cores must be among"
 OUT = "--cores 0 --out pyproject.toml", "cannot write into pyproject.toml"
-NAMES = "attack", "attackbench", "bounded", "scaling", "spectral"
+NAMES = "attack", "attackbench", "bounded", "generation", "scaling", "sensitivity", "spectral"
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ NAMES = "attack", "attackbench", "bounded", "scaling", "spectral"
         ("attack", "--networks CNN CNN", "each once"),
         ("attackbench", "--models AlexNet", "models must be among"),
         ("attackbench", "--budget 1", "budget must be at least 2, got 1"),
+        ("generation", "--images.CNN 0", "images must be from 1 to"),
         ("attack", "--photographs 21", "photographs must be from 1 to 17, got 21"),
     ],
 )
