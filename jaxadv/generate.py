@@ -40,7 +40,7 @@ class Config(processes.Settings, source.Settings):
     transfer_to: tuple[str, ...] = ()
     """Networks that are fed the adversarial examples, too."""
     shard_size: int | None = None
-    """Images per file; by default 1000, of large images fewer."""
+    """Images per file; by default 4096, of large images fewer."""
     attack: AttackOptions = AttackOptions()
     """Settings of the attack."""
 

@@ -78,7 +78,7 @@ class Generation:
         return columns | {name: (dtype, ways) for name, dtype in kinds.items()}
 
     def shard_size(self, image_shape: tuple[int, ...]) -> int:
-        """Images of a shard that suit, 1,000 at most: those of large images are few.
+        """Images of a shard that suit, 4,096 at most: those of large images are few.
 
         Example:
           >>> Generation(lambda params, x: x, None, 10).shard_size((224, 224, 3))
@@ -86,7 +86,7 @@ class Generation:
         """
         dtypes = self.columns(image_shape).values()
         row = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in dtypes)
-        return max(1, min(1000, SHARD_BYTES // row))
+        return max(1, min(4096, SHARD_BYTES // row))
 
     def __call__(
         self, batch: Batch, first: int, progress: Progress | None = None

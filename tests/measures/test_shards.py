@@ -83,6 +83,6 @@ def test_too_many_shards_are_refused_before_any_work():
     model = Model("m", LogitsOnly(lambda params, x: x, ""), None, 0.0, 0.0)
     of = recorded()
     examples = Examples(Many(), "many")
-    assert manifest(of, [model], examples)["shard_size"] == 1000
+    assert manifest(of, [model], examples)["shard_size"] == 4096
     with pytest.raises(ValueError, match="shard_size must give at most 1000000 shards"):
         manifest(of, [model], examples, shard_size=1)
