@@ -78,7 +78,7 @@ def run(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     processes.check(config)
-    settings.check_positive(images=config.images, shard_size=config.shard_size)
+    config.check_source(config.out)
     settings.check_seed(config.seed)
     settings.check_once("transfer_to", config.transfer_to)
     prepared(config)

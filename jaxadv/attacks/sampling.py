@@ -45,5 +45,5 @@ def gaussian_noise(
 
 
 def _keys(seed, count, first=0):
-    fold = functools.partial(jax.random.fold_in, jax.random.key(seed))
+    fold = functools.partial(jax.random.fold_in, jax.random.key(seed, impl="threefry2x32"))
     return jax.vmap(fold)(first + jnp.arange(count))

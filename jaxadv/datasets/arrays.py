@@ -1,5 +1,6 @@
 """Images, and labels and targets where there are any, in one .npy or .npz file."""
 
+import difflib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -62,6 +63,9 @@ def open_arrays(path: Path) -> Arrays:
         parts = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
     if "images" not in parts:
         raise InputError(f"expected arrays called {', '.join(NAMES)}, got {', '.join(parts)}")
+    for name in set(parts) - set(NAMES):
+        if close := difflib.get_close_matches(name, NAMES, 1, cutoff=0.8):
+            raise InputError(f"it has an array called {name}: is it {close[0]}?")
     return Arrays(
         {name: npy.array(_content(buffer, parts[name])) for name in NAMES if name in parts}
     )

@@ -89,7 +89,9 @@ class Examples:
             label, target = _class(record, "label"), _class(record, "target")
             return Example(self._image(record["image"]), label, target)
         except Exception as error:  # the user's code, and what decodes images, may raise any
-            return Example(None, label, target, _reason(error))
+            name = getattr(self._records, "name", None)
+            of_file = f"{name(index)}: " if name else ""
+            return Example(None, label, target, of_file + _reason(error))
 
     @property
     def at_hand(self) -> bool:

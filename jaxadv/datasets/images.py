@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class ImageFolder:
     """
 
     def __init__(self, folder: Path):
+        self._folder = folder
         self.classes = tuple(sorted(e.name for e in os.scandir(folder) if _is_class(e))) or None
         beside = _images(folder, deep=False)
         in_classes = [_images(folder / name, deep=True) for name in self.classes or ()]
@@ -41,14 +43,26 @@ class ImageFolder:
             raise InputError(f"PNG and JPEG images are {both}")
         if beside:
             self.classes = None
+        elif not all(in_classes):
+            named = zip(self.classes or (), in_classes, strict=True)
+            empty = [name for name, paths in named if not paths]
+            names = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
+            warnings.warn(f"folders without images count as classes: {names}", stacklevel=2)
         self._paths = beside or [path for paths in in_classes for path in paths]
         self._ends = np.cumsum([len(paths) for paths in in_classes])
 
     def __len__(self):
         return len(self._paths)
 
+    def name(self, index: int) -> str:
+        """The path of an image in the folder."""
+        return os.path.relpath(self._paths[index], self._folder)
+
     def __getitem__(self, index):
-        image = Path(self._paths[index]).read_bytes()
+        path = Path(self._paths[index])
+        if path.exists() and not path.is_file():  # a pipe would not end
+            raise InputError("it is no file")
+        image = path.read_bytes()
         if self.classes is None:
             return {"image": image}
         return {"image": image, "label": np.searchsorted(self._ends, index, side="right")}

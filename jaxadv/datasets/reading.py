@@ -84,8 +84,9 @@ class _Batches:
             images[row] = np.nan if image is None else image
             classes[:, row] = [UNKNOWN if each is None else each for each in (label, target)]
             errors.append(error)
-        labels = classes[0] if self._examples.labelled else None
-        targets = classes[1] if self._examples.targeted else None
+        known = (classes != UNKNOWN).any(axis=1)
+        labels = classes[0] if self._examples.labelled or known[0] else None
+        targets = classes[1] if self._examples.targeted or known[1] else None
         return Batch(images, labels, targets, tuple(errors))
 
 

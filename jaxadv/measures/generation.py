@@ -21,7 +21,6 @@ from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.certify import Mlp, crown
 from jaxadv.datasets.examples import UNKNOWN, Examples
 from jaxadv.datasets.reading import Batch
-from jaxadv.measures.robust_accuracy import UNREADABLE
 from jaxadv.storage.devices import batches, side_by_side
 from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
@@ -107,7 +106,7 @@ class Generation:
         finite = _are_finite(logits)
         found = self._nothing(batch, first, labels)
         found["status"][~finite] = Status.NOT_FINITE
-        found["status"][~batch.readable] = UNREADABLE
+        found["status"][~batch.readable] = Status.UNREADABLE
         (rows,) = np.nonzero(finite & batch.readable)
         if len(rows):
             known = (labels >= 0) & (labels < self.classes)  # else there may be no image, too
@@ -185,10 +184,15 @@ def checked_classes(
     """
     classes, *_ = [_number_of_logits(model, examples.image_shape) for model in models]
     _check_gradients(models[0], examples.image_shape)
-    if (mode == "class") != (target is not None):
-        raise ValueError(f"target is for mode class, which needs it, got {target} for {mode}")
+    if mode == "class" and target is None:
+        raise ValueError("mode class needs a target, got none")
+    if mode != "class" and target is not None:
+        raise ValueError(f"target is for mode class alone, got mode {mode}")
     if target is not None and not 0 <= target < classes:
         raise ValueError(f"target must be from 0 to {classes - 1}, got {target}")
+    if len(examples.classes or ()) > classes:
+        names = f"{len(examples.classes or ())} classes, expected at most {classes}"
+        raise ValueError(f"{examples.name} has {names}, those of {models[0].name}")
     if mode == "given" and not examples.targeted:
         raise ValueError(f"mode given needs data with targets, got none in {examples.name}")
     return classes

@@ -5,8 +5,6 @@ from jaxtyping import Bool, Float, Int, Int8, Shaped
 
 from jaxadv.attacks.results import Status
 
-UNREADABLE = 4  # the status of an image that could not be read, beside those of `Status`
-
 
 def nearest(
     target: Int[np.ndarray, "B k"],
@@ -41,7 +39,7 @@ def radius(
     where the image could not be read, or the model's output for it is not finite.
     """
     found = np.where(success, distortion, np.inf)
-    return np.where(np.isin(status, (Status.NOT_FINITE, UNREADABLE)), np.nan, found)
+    return np.where(np.isin(status, (Status.NOT_FINITE, Status.UNREADABLE)), np.nan, found)
 
 
 def accuracy(

@@ -55,7 +55,7 @@ def manifest(
         "certify": generation.certified is not None,
         "attack": dataclasses.asdict(generation.attack),
         "count": min(images or len(examples), len(examples)),
-        "shard_size": shard_size or generation.shard_size(image_shape),
+        "shard_size": generation.shard_size(image_shape) if shard_size is None else shard_size,
         "columns": {name: {"dtype": dtype, "shape": [*shape]} for name, (dtype, shape) in columns},
     }
     Layout.of(identity)
@@ -64,7 +64,7 @@ def manifest(
 
 def _fingerprints(model):
     params, code = model.identity
-    return {"params": cache.fingerprint(params), "code": cache.fingerprint(code)}
+    return {"params": cache.fingerprint(params), "source_file": cache.fingerprint(code)}
 
 
 def generate(

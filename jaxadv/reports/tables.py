@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import rich.box
 import rich.table
+import rich.text
 
 Figures = Mapping[str, Any]  # what the JSON file of a command holds
 
@@ -30,7 +31,7 @@ class Table(NamedTuple):
             split = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
             table.add_column(split, justify="right")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(rich.text.Text, row))  # in which brackets are no markup
         return table
 
     def markdown(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jaxadv.datasets.examples import Examples, open_source
 from jaxadv.runs import arguments
+from jaxadv.runs.settings import check_positive
 from jaxadv.storage import cache
 
 
@@ -26,6 +27,17 @@ class Settings:
     def opened(self) -> Examples:
         """The images; InputError where they are not to be had."""
         return open_source(self.data, size=self.size, data_dir=self.data_dir)
+
+    def check_source(self, out: str) -> None:
+        """Checks the settings, and that results do not come to lie among the images.
+
+        Raises:
+          ValueError: they do, or there are to be no images.
+        """
+        check_positive(images=self.images)
+        data, results = (Path(each).expanduser().resolve() for each in (self.data, out))
+        if "://" not in out and data.is_dir() and data in (results, *results.parents):
+            raise ValueError(f"out must not be in the folder of the data, got {out} in {self.data}")
 
     def place(self) -> str:
         """Where they are: an absolute path, if it is one."""

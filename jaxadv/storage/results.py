@@ -1,5 +1,7 @@
 """Results that lie in shards, read lazily: what `python -m jaxadv.generate` has written."""
 
+import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -130,17 +132,20 @@ class Results:
         """Reads all files, and checks them against their SHA-256 and against `SHA256SUMS`.
 
         Raises:
-          InputError: some are damaged or not of this run; the message names them.
+          InputError: some are damaged, missing, or not of this run; the message names them.
         """
-        listed, damaged = self._listed_sums(), []
+        listed, found = self._listed_sums(), {}
+        with self._folder.open(manifests.NAME) as file:
+            found[manifests.NAME] = hashlib.sha256(file.read()).hexdigest()
         for shard in self._there:
-            try:
-                found = shards.checksum(self._folder, self.layout, shard)
-            except InputError:
-                found = None
-            path = self.layout.path(shard)
-            if found is None or listed.get(path, found) != found:
-                damaged.append(path)
+            with contextlib.suppress(InputError):
+                found[self.layout.path(shard)] = shards.checksum(self._folder, self.layout, shard)
+        expected = {manifests.NAME, *map(self.layout.path, self._there), *(listed or ())}
+        damaged = [
+            path
+            for path in sorted(expected)
+            if path not in found or (listed is not None and listed.get(path) != found[path])
+        ]
         if damaged:
             raise InputError(f"{self._folder} has damaged files: {', '.join(damaged)}")
 
@@ -149,7 +154,7 @@ class Results:
             with self._folder.open(shards.SUMS) as file:
                 lines = file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:  # the run is not complete
-            return {}
+            return None
         return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
     def _listed(self):

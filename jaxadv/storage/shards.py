@@ -140,7 +140,7 @@ def begin(
     folder = Folder(directory)
     with folder.lock(process, processes):
         old = manifests.read(folder)
-        if old is None:
+        if old is None or not folder.sizes(manifests.SHARDS):  # of which nothing came
             folder.write(manifests.NAME, json.dumps(new, indent=2).encode() + b"\n")
         else:
             _check_same(folder, old[0], new)

@@ -46,7 +46,8 @@ def test_classes(tmp_path):
             ".git/x.png": COLOUR,
         },
     )
-    examples = open_source(folder)
+    with pytest.warns(UserWarning, match="without images count as classes: empty$"):
+        examples = open_source(folder)
     assert (examples.name, examples.classes) == ("photos", ("cat", "dog", "empty"))
     assert (examples.labelled, examples.targeted) == (True, False)
     assert [examples[i].label for i in range(len(examples))] == [0, 1, 1, 1]
@@ -68,7 +69,7 @@ def test_no_classes(tmp_path):
         ({"a.txt": b""}, "PNG and JPEG images are neither in nor beside sub-folders"),
         ({"a/b.png": GREY, "c.png": GREY}, "images are both beside and in sub-folders"),
         ({"a/a.png": GREY, "b/b.png": GREY[1:]}, r"example 0 has .*\(6, 8, 1\)|example 1 has"),
-        ({"a/a.png": b"text"}, "example 0: it is no PNG or JPEG image"),
+        ({"a/a.png": b"text"}, "example 0: a/a.png: it is no PNG or JPEG image"),
         ({"a.array_record-00000-of-00001": b""}, "neither in nor beside"),
     ],
 )

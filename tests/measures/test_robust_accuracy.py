@@ -5,9 +5,8 @@ import pytest
 
 from jaxadv import Status
 from jaxadv.measures import robust_accuracy
-from jaxadv.measures.robust_accuracy import UNREADABLE
 
-FOUND, ALREADY, NOT_FOUND, NOT_FINITE = Status
+FOUND, ALREADY, NOT_FOUND, NOT_FINITE, _ = Status
 
 
 def test_nearest_is_the_smallest_of_the_wrong_classes_that_were_reached():
@@ -46,7 +45,7 @@ def test_nearest_without_labels_leaves_the_image_s_class():
 
 
 def test_radius():
-    status = np.array([FOUND, ALREADY, NOT_FOUND, NOT_FINITE, UNREADABLE], "int8")
+    status = np.array([FOUND, ALREADY, NOT_FOUND, NOT_FINITE, Status.UNREADABLE], "int8")
     distortion = np.array([0.25, 0, 0.5, 0.5, 0], "float32")
     radius = robust_accuracy.radius(distortion, status <= ALREADY, status)
     np.testing.assert_array_equal(radius, [0.25, 0, np.inf, np.nan, np.nan])

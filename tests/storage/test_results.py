@@ -394,3 +394,13 @@ def test_reading_while_another_process_writes(tmp_path):
         with pytest.warns(UserWarning, match="3 of 4 shards are missing"):
             found = jaxadv.read_results(Path(tmp_path))
         np.testing.assert_array_equal(found.index, [6, 7, 8])
+
+
+def test_verify_finds_what_the_sums_find(tmp_path):
+    finish(tmp_path)
+    jaxadv.read_results(tmp_path).verify()
+    (tmp_path / "shards" / "000001.safetensors").unlink()
+    with pytest.warns(UserWarning, match="missing"):
+        found = jaxadv.read_results(tmp_path)
+    with pytest.raises(InputError, match="damaged files: shards/000001.safetensors"):
+        found.verify()

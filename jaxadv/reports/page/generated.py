@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxadv.measures.robust_accuracy import UNREADABLE
+from jaxadv.attacks.results import Status
 from jaxadv.reports.page import Gallery, Picture, Run, charts, flat, gallery, picture
 from jaxadv.reports.page.outcomes import (
     IMAGES,
@@ -90,7 +90,7 @@ def _charts(outcomes: Outcomes, accuracy: str) -> list[Picture]:
 
 def _gallery(results, outcomes, originals, most):
     columns, shape = outcomes.columns, _shape(results)
-    readable = np.flatnonzero(columns["status"] != UNREADABLE)
+    readable = np.flatnonzero(columns["status"] != Status.UNREADABLE)
     most = gallery.most(shape) if most is None else most
     rows = readable[gallery.even_sample(len(readable), most)]
     known = _known(originals, columns["index"][rows].tolist(), shape)

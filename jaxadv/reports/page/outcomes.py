@@ -14,12 +14,12 @@ from jaxadv.storage.errors import InputError
 ROWS = 65536  # that are read at a time
 IMAGES, CERTIFIED = "x_adv", "certified"
 PER_ATTACK = ("target", "success", "status", "distortion", "l2", "evaluations", CERTIFIED)
-WORDS = {
+WORDS: dict[int, str] = {
     Status.SUCCESS: "success",
     Status.ALREADY_TARGET: "already of that class",
     Status.NOT_FOUND: "not found",
     Status.NOT_FINITE: "output not finite",
-    robust_accuracy.UNREADABLE: "unreadable",
+    Status.UNREADABLE: "unreadable",
 }
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 from jaxadv import Status
-from jaxadv.measures.robust_accuracy import UNREADABLE
 
 HOSTILE = "</script><script>alert(1)</script><b onclick='x'>\"&"
 
@@ -42,7 +41,7 @@ def results(count=40, classes=10, shape=(28, 28, 1), mode="untargeted", **manife
     if ways:
         target = np.broadcast_to(np.arange(classes, dtype=np.int32), (count, classes))
     status = np.full((count, *ways), Status.SUCCESS, np.int8)
-    for place, ended in enumerate((*list(Status)[1:], UNREADABLE)):
+    for place, ended in enumerate(list(Status)[1:]):
         status[place + 1 :: 13] = ended
     each = label.reshape(-1, *[1] * len(ways))
     status[target == each] = Status.ALREADY_TARGET
