@@ -41,8 +41,13 @@ install_import_hook(
 @pytest.fixture(autouse=True, scope="module")
 def optimisation(request):
     """LLVM's optimisation is a third of the time of small compilations."""
+    from jaxadv.attacks import queues
+
     path = request.path.relative_to(Path(__file__).parent).as_posix()
-    jax.config.update("jax_disable_most_optimizations", path.startswith(UNOPTIMISED))
+    unoptimised = path.startswith(UNOPTIMISED)
+    if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
+        queues._programs.cache_clear()  # a long attack is not to run a program that is not optimised
+    jax.config.update("jax_disable_most_optimizations", unoptimised)
 
 
 @pytest.fixture(scope="session")
