@@ -46,7 +46,7 @@ def optimisation(request):
     path = request.path.relative_to(Path(__file__).parent).as_posix()
     unoptimised = path.startswith(UNOPTIMISED)
     if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
-        queues._programs.cache_clear()  # a long attack is not to run a program that is not optimised
+        queues._programs.cache_clear()  # not optimised, which are slow
     jax.config.update("jax_disable_most_optimizations", unoptimised)
 
 
