@@ -101,7 +101,7 @@ def test_a_folder_of_pictures_read_by_other_processes(tmp_path, generated):
 BAD = {
     "--seed -1": "seed must be from 0 to 4294967295, got -1",
     "--images 0": "images must be at least 1, got 0",
-    "--shard-size 0": "shard_size must be at least 1, got 0",
+    "--shard-size 0": "shard_size must be a positive integer, got 0",
     f"--shard-size {10**20}": f"shard_size must be a positive integer, got {10**20}",
     "--mode class": "mode class needs a target, got none",
     "--target 1": "target is for mode class alone, got mode random",
