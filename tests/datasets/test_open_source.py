@@ -232,3 +232,10 @@ def test_other_compressions(tmp_path, kind):
         file.writestr("images.npy", bytes(1000))
     with pytest.raises(InputError, match=r"images\.npy is not compressed by deflate"):
         open_source(str(tmp_path / "x.npz"))
+
+
+def test_arrays_with_almost_the_right_names_are_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, images=np.zeros((2, 3, 3), "uint8"), label=np.arange(2), ids=np.arange(2))
+    with pytest.raises(InputError, match="it has an array called label: is it labels"):
+        open_source(str(path))

@@ -95,3 +95,11 @@ def test_memory_does_not_grow():
     tracemalloc.stop()
     assert peaks[0] < 6 * 20 * 16 * 16 * 4 + 1e6
     assert peaks[1] < peaks[0] + 2e5
+
+
+def test_labels_that_no_sample_has_are_read():
+    image = np.zeros((2, 2), "uint8")
+    examples = Examples([(image, 7 if index == 50 else None) for index in range(100)], "few")
+    assert not examples.labelled
+    batches = [*read(examples, range(100), batch_size=40)]
+    assert batches[0].labels is None and batches[1].labels[10] == 7

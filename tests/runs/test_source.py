@@ -26,3 +26,15 @@ def test_places_that_are_none(data, tmp_path):
 def test_size_is_positive():
     with pytest.raises(InputError, match="size must be at least 1, got 0"):
         Settings(data="x.npy", size=0).opened()
+
+
+@pytest.mark.parametrize("out", [".", "photos", "photos/out", "photos/a/../out"])
+def test_results_do_not_lie_among_the_images(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    settings = Settings(data="photos")
+    if out == ".":
+        settings.check_source(out)
+    else:
+        with pytest.raises(ValueError, match="out must not be in the folder of the data"):
+            settings.check_source(out)

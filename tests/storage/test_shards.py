@@ -398,3 +398,10 @@ def test_writing_goes_through_replacing(tmp_path, monkeypatch):
 def test_processes_that_there_are_not(tmp_path, process):
     with pytest.raises(ValueError, match=f"must be one of 2, counted from 0, got {process}"):
         finish(tmp_path, process=process, processes=2)
+
+
+def test_a_run_of_which_nothing_came_may_be_another(tmp_path):
+    finish(tmp_path, only=[])
+    finish(tmp_path, MANIFEST | {"seed": 1})
+    with pytest.raises(InputError, match="seed was 1 and is 0"):
+        finish(tmp_path)
