@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.types import LogitsFn
@@ -104,6 +104,11 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     return shape[1]
 
 
+def are_finite(logits: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:
+    """Whether an image's logits are: classes may be masked by -∞."""
+    return np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)
+
+
 def _refuse_tracers(**values):
     for name, value in values.items():
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
@@ -138,8 +143,7 @@ def _checked_classes(name, values, images, classes):
 
 
 def _check_logits(logits):
-    # Classes may be masked by -∞.
-    finite = np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)
+    finite = are_finite(logits)
     if not finite.any():
         raise InputError("logits_fn returned NaN or infinity for every image")
     if np.allclose(logits[finite].sum(axis=1), 1, atol=1e-3) and logits[finite].min() >= 0:

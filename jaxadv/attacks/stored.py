@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from jaxadv.attacks import checks
 from jaxadv.attacks.minimal import minimal_adversarial
@@ -167,13 +167,20 @@ def _stored(
     return AttackResult(**{name: arrays[name] for name in AttackResult._fields})
 
 
+def logits_in_batches(
+    logits_fn: LogitsFn, params: Any, images: Float[np.ndarray, "B *image"]
+) -> Shaped[np.ndarray, "B k"]:
+    """Logits of many images, as precise as attacks take them; padded, so that one program does."""
+    apply, size = jax.jit(logits_fn), side_by_side(256, images[0])
+    with jax.default_matmul_precision("highest"):
+        parts = [np.asarray(apply(params, x))[:count] for count, x in batches(images, size)]
+    return np.concatenate(parts)
+
+
 def _logits(logits_fn: LogitsFn, params: Any, x_adv: np.ndarray, success: np.ndarray):
     """Logits of all adversarial images, (…, k) for (…, *image) ones."""
     flat = x_adv.reshape(-1, *x_adv.shape[success.ndim :])
-    apply, size = jax.jit(logits_fn), side_by_side(256, flat[0])
-    with jax.default_matmul_precision("highest"):
-        parts = [np.asarray(apply(params, x))[:count] for count, x in batches(flat, size)]
-    logits = np.concatenate(parts).astype(np.float32)
+    logits = logits_in_batches(logits_fn, params, flat).astype(np.float32)
     return logits.reshape(*success.shape, -1)
 
 

@@ -1,13 +1,11 @@
 """Adversarial examples of a source's images, a part of them at a time, as columns of results."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -17,11 +15,12 @@ from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.attacks.several_targets import all_targets, untargeted
+from jaxadv.attacks.stored import logits_in_batches
 from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.certify import Mlp, crown
 from jaxadv.datasets.examples import UNKNOWN, Examples
 from jaxadv.datasets.reading import Batch
-from jaxadv.storage.devices import batches, side_by_side
+from jaxadv.storage.devices import side_by_side
 from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
 
@@ -102,8 +101,8 @@ class Generation:
         labels = np.full(count, UNKNOWN, np.int32) if batch.labels is None else batch.labels
         _check_classes("label", labels, self.classes, first, batch.readable & (labels != UNKNOWN))
         images = np.where(np.isnan(batch.images), 0, batch.images).astype(_real())
-        logits = _logits(self.logits_fn, self.params, images)
-        finite = _are_finite(logits)
+        logits = logits_in_batches(self.logits_fn, self.params, images).astype(_real())
+        finite = checks.are_finite(logits)
         found = self._nothing(batch, first, labels)
         found["status"][~finite] = Status.NOT_FINITE
         found["status"][~batch.readable] = Status.UNREADABLE
@@ -167,8 +166,8 @@ class Generation:
         ways = result.success.shape
         flat = result.x_adv.reshape(-1, *x.shape[1:])
         for name, model in self.others.items():
-            logits = _logits(*model, flat)
-            classes = np.where(_are_finite(logits), logits.argmax(axis=1), UNKNOWN)
+            logits = logits_in_batches(*model, flat)
+            classes = np.where(checks.are_finite(logits), logits.argmax(axis=1), UNKNOWN)
             found[f"transfer/{name}"] = classes.reshape(ways)
         return found
 
@@ -190,9 +189,11 @@ def checked_classes(
         raise ValueError(f"target is for mode class alone, got mode {mode}")
     if target is not None and not 0 <= target < classes:
         raise ValueError(f"target must be from 0 to {classes - 1}, got {target}")
-    if len(examples.classes or ()) > classes:
-        names = f"{len(examples.classes or ())} classes, expected at most {classes}"
-        raise ValueError(f"{examples.name} has {names}, those of {models[0].name}")
+    if (named := len(examples.classes or ())) > classes:
+        raise ValueError(
+            f"{examples.name} has {named} classes, expected at most {classes}, those of"
+            f" {models[0].name}"
+        )
     if mode == "given" and not examples.targeted:
         raise ValueError(f"mode given needs data with targets, got none in {examples.name}")
     return classes
@@ -233,10 +234,6 @@ def _rounded_down(bounds: Float[np.ndarray, "..."], dtype: np.dtype) -> Float[np
     return np.where(rounded > bounds, np.nextafter(rounded, dtype.type(0)), rounded)
 
 
-def _are_finite(logits) -> Bool[np.ndarray, " B"]:
-    return np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)  # -∞ masks a class
-
-
 def _is_class(labels, classes) -> Bool[np.ndarray, "B k"]:
     return np.arange(classes) == labels[:, None]
 
@@ -248,17 +245,3 @@ def _check_classes(name, values, classes, first, needed):
         raise InputError(
             f"image {first + row} has the {name} {values[row]}, expected 0 to {classes - 1}"
         )
-
-
-def _logits(logits_fn, params, images) -> Float[np.ndarray, "B k"]:
-    with jax.default_matmul_precision("highest"):
-        parts = [
-            np.asarray(_apply(logits_fn, params, part))[:count]
-            for count, part in batches(images, side_by_side(TOGETHER, images[0]))
-        ]
-    return np.concatenate(parts)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(logits_fn, params, images) -> jax.Array:
-    return jnp.asarray(logits_fn(params, images), float)
