@@ -31,6 +31,7 @@ from jaxadv.reports.tables import Table
 from jaxadv.runs import command
 from jaxadv.runs.console import console
 from jaxadv.runs.settings import check_count
+from jaxadv.storage import npz
 
 HEADER = (
     *("attack", "success", "mean ℓ2", "median ℓ2", "optimality"),
@@ -205,8 +206,8 @@ def write(out: Path, name: str, results: dict[str, dict[str, Any]]) -> None:
     files.write_json(out / f"{name}.json", {"attacks": kept})
     images = {attack: np.asarray(result["adv_inputs"]) for attack, result in results.items()}
     images["inputs"] = np.asarray(next(iter(results.values()))["inputs"])
-    arrays = {key: files.Parts(value.shape, value.dtype, [value]) for key, value in images.items()}
-    files.write_arrays(out / f"{name}.npz", arrays)
+    arrays = {key: npz.Parts(value.shape, value.dtype, [value]) for key, value in images.items()}
+    npz.write_arrays(out / f"{name}.npz", arrays)
 
 
 main = functools.partial(command.main, check, run, Config)

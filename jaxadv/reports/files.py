@@ -1,13 +1,9 @@
-"""Files of figures: JSON, Markdown, arrays."""
+"""Files of figures: JSON, Markdown."""
 
 import json
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import DTypeLike
+from typing import Any
 
 from jaxadv.storage import cache
 
@@ -15,26 +11,6 @@ from jaxadv.storage import cache
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON; NaN is refused, as it is not JSON."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False))
-
-
-class Parts(NamedTuple):
-    """An array that comes in parts, along its first axis."""
-
-    shape: tuple[int, ...]
-    dtype: DTypeLike
-    parts: Iterable[np.ndarray]
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Parts]) -> None:
-    """Writes an .npz file, of which memory holds a part at a time."""
-    with cache.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, (shape, dtype, parts) in arrays.items():
-            descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-            header = {"descr": descr, "fortran_order": False, "shape": shape}
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                for part in parts:
-                    file.write(np.ascontiguousarray(part, dtype).tobytes())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from jaxadv.datasets import Dataset
 from jaxadv.measures.statistics import bootstrap_mean, summary
 from jaxadv.measures.transfer import TransferResult
-from jaxadv.reports import files, paper, pictures, plots
+from jaxadv.reports import paper, pictures, plots
 from jaxadv.reports.tables import Figures, Table, distortion, percent, run_of
+from jaxadv.storage import npz
 
 EXAMPLES = 3  # in the picture, per model
 
@@ -137,9 +138,9 @@ def write_examples(directory: Path, result: TransferResult, dataset: Dataset) ->
     arrays = {"targets": _whole(result.targets)}
     shape = (len(result.targets), *dataset.images.shape[1:])
     for model, found in zip(result.models, result.examples, strict=True):
-        arrays[f"{model.name}/images"] = files.Parts(shape, np.float32, found.images())
+        arrays[f"{model.name}/images"] = npz.Parts(shape, np.float32, found.images())
         arrays[f"{model.name}/success"] = _whole(found.success)
-    files.write_arrays(directory / "adversarial.npz", arrays)
+    npz.write_arrays(directory / "adversarial.npz", arrays)
     count = min(EXAMPLES, len(result.targets))
     groups = [
         [
@@ -157,7 +158,7 @@ def _finite(value):
 
 
 def _whole(array):
-    return files.Parts(array.shape, array.dtype, [array])
+    return npz.Parts(array.shape, array.dtype, [array])
 
 
 def _papers(figures):

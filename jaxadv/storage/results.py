@@ -6,17 +6,17 @@ import itertools
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxadv.storage import cache, manifests, shards
+from jaxadv.storage import manifests, shards
 from jaxadv.storage.errors import InputError
 from jaxadv.storage.folder import Folder
 from jaxadv.storage.manifests import Layout
+from jaxadv.storage.npz import Parts, write_arrays
 
 _CHUNK = 2**16  # rows looked up at a time
 
@@ -45,9 +45,14 @@ class Column(np.lib.mixins.NDArrayOperatorsMixin):
         return f"<column {self._name}: {self.dtype.name} {self.shape}>"
 
     def __iter__(self) -> Iterator[Any]:
+        for part in self.parts():
+            yield from part
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """The rows in order, as many at a time as a shard has."""
         size = self._results.layout.size
         for start in range(0, len(self), size):
-            yield from self[start : start + size]
+            yield self[start : start + size]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -250,11 +255,8 @@ def export_npz(results: Results, path: str | os.PathLike[str]) -> None:
       InputError: a shard is damaged.
       OSError: the file cannot be written.
     """
-    with cache.replacing(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name in results.layout.columns:
-            column = results[name]
-            header = {"descr": column.dtype.str, "fortran_order": False, "shape": column.shape}
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                for start in range(0, len(column), results.layout.size):
-                    file.write(column[start : start + results.layout.size].tobytes())
+    columns = {name: results[name] for name in results.layout.columns}
+    write_arrays(
+        Path(path),
+        {name: Parts(each.shape, each.dtype, each.parts()) for name, each in columns.items()},
+    )

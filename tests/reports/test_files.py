@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxadv.reports import files
+from jaxadv.storage import npz
 
 
 def test_json_round_trip(tmp_path):
@@ -30,13 +31,13 @@ def test_arrays_in_parts_are_read_as_one(tmp_path):
     rng = np.random.default_rng(0)
     images, flags = rng.uniform(size=(7, 2, 3)).astype("float32"), np.arange(7) % 2 == 0
     path = tmp_path / "a" / "arrays.npz"
-    files.write_arrays(
+    npz.write_arrays(
         path,
         {
-            "model/images": files.Parts(
+            "model/images": npz.Parts(
                 images.shape, np.float32, (images[i : i + 3] for i in (0, 3, 6))
             ),
-            "flags": files.Parts(flags.shape, flags.dtype, [flags]),
+            "flags": npz.Parts(flags.shape, flags.dtype, [flags]),
         },
     )
     with np.load(path) as file:
