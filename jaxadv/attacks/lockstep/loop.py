@@ -39,6 +39,7 @@ class State(NamedTuple):
     """Where the work on a queue of Q problems stands, with L lanes."""
 
     hidden: jax.Array  # (Q,) lead that orders of summation may hide
+    noise: jax.Array  # of `noise_for`
     tick: jax.Array  # (1,)
     next_problem: jax.Array  # (1,) to be loaded; less L, how many have finished
     lane: Lane
@@ -64,6 +65,7 @@ def begin(
     x = _at(flat, first)
     return State(
         hidden=hidden,
+        noise=noise_for(flat[0]),
         tick=jnp.zeros(1, int),
         next_problem=jnp.full(1, lanes),
         lane=_loaded((flat, targets, hidden), count, first),
@@ -85,17 +87,17 @@ def advance(
 ) -> State:
     """Works on a queue until it is done, for so many ticks at most."""
     queue = images.reshape(len(images), -1), targets, state.hidden
-    noise = noise_for(queue[0][0])
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
     last = state.tick + ticks
 
     def tick_all(state):
-        hidden, tick, next_problem, lane, vectors, pairs, found = state
+        hidden, noise, tick, next_problem, lane, vectors, pairs, found = state
         working = lane.stage < Stage.DONE
         lane, vectors, pairs = _tick(options, noise, evaluate, tick[0], lane, vectors, pairs)
         finished = working & (lane.stage == Stage.DONE)
         lane, vectors, found = _refilled(queue, count, next_problem, finished, lane, vectors, found)
-        return State(hidden, tick + 1, next_problem + finished.sum(), lane, vectors, pairs, found)
+        next_problem += finished.sum()
+        return State(hidden, noise, tick + 1, next_problem, lane, vectors, pairs, found)
 
     def goes_on(state):
         return state.unfinished() & (state.tick < last)[0]
