@@ -19,7 +19,8 @@ def test_progress_counts_every_image_once(monkeypatch):
     seen = []
     monkeypatch.setattr(queues, "MAX_ROUNDS", 1)
     monkeypatch.setattr(queues, "CPU_LANES", 8)
-    monkeypatch.setattr(queues, "FEW_TICKS", 2)  # so that it is told within a queue
+    monkeypatch.setattr(queues, "FEW_TICKS", 2)  # so that it is told within a queue,
+    monkeypatch.setattr(queues, "PERIOD", 0.0)  # again and again
     result = minimal_adversarial(linear, params, x, target, progress=seen.append)
     assert sum(seen) == 21 and len(seen) > 3 and min(seen) > 0
     queue = np.cumsum(seen).tolist().index(16)  # 8 lanes on each of two devices

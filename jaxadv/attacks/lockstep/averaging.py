@@ -19,9 +19,11 @@ from jaxadv.attacks.lockstep.state import (
     averaging,
     entering,
     finely,
+    nonsmooth,
     penalty_and_weight,
 )
 from jaxadv.attacks.lockstep.tuning import TUNING
+from jaxadv.attacks.margins import lead_in_loss
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.solvers.trees import select
 
@@ -29,38 +31,49 @@ from jaxadv.solvers.trees import select
 def probed(
     options: AttackOptions, lane: Lane, seen: Evaluation, products: Products, stay: Move
 ) -> tuple[Lane, Move]:
-    """Compares gradients at two points displaced by noise; averaging starts from both."""
-    model = _linear_model(seen, products)
+    """Compares gradients at two points displaced by noise: is the boundary smooth?"""
     squares = lane.point.g_g, products.g_g
     cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
-    steps = affordable_averaging(options, lane)
+    steps = jnp.where(cosine < TUNING.nonsmooth, affordable_averaging(options, lane), 0)
+    factor = jnp.where(steps > 0, TUNING.nonsmooth_temperature, 1.0)
+    start = lane.start._replace(temperature=factor * lane.start.temperature)
+    lane = lane._replace(point=lane.point._replace(g_g=products.g_g))
+    descend = lane._replace(start=start, averaging_steps=steps)
+    descend = entering(descend, Stage.REFRESH, TUNING.soft * start.temperature)
     first = lane.spent == 1
-    nonsmooth = ~first & (cosine < TUNING.nonsmooth) & (steps > 0)
-    mean = jax.tree.map(lambda one, other: (one + other) / 2, lane.point.seen, model)
-    average = _with_model(averaging(lane, steps), mean)
-    descend = entering(lane, Stage.REFRESH, TUNING.soft * lane.start.temperature)
-    again = lane._replace(point=lane.point._replace(seen=model, g_g=products.g_g))
-    weight = jnp.where(first, 1.0, 0.5).astype(stay.weight.dtype)
-    move = stay._replace(weight=weight, to_zero=nonsmooth)
-    return select(first, again, select(nonsmooth, average, descend)), move
+    return select(first, lane, descend), stay._replace(weight=first.astype(stay.weight.dtype))
+
+
+def from_minimiser(options: AttackOptions, lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
+    """The beginning of gradient averaging from a minimiser of c|r| + loss.
+
+    The average begins with the loss's linear model there, whose zero is at once nearest to x. It is
+    the gap's times the other classes' probability, which lowers its weight.
+    """
+    seen = lane.point.seen
+    lead = lead_in_loss(options.margin, lane.start.gap, lane.start.hidden)
+    at_x = seen.others * (lead - seen.margin) - lane.point.r_g
+    return _with_model(averaging(lane, steps), seen._replace(loss=at_x))
 
 
 def averaged(lane: Lane, seen: Evaluation, products: Products, stay: Move) -> tuple[Lane, Move]:
     """Averages the gap's linear model at the trial point, to move to the nearest of its zeros.
 
-    A lane that meets NaN descends.
+    The average begins with the model of the coarse minimiser, or else anew. A lane that meets NaN
+    descends.
     """
     most, least = TUNING.averaging
     weight = jnp.maximum(most * (1 - (lane.spent - 1) / lane.averaging_steps), least)
-    weight = jnp.where(lane.spent == 1, 1.0, weight)
+    anew = lane.fine & (lane.spent == 1)
+    weight = jnp.where(anew, 1.0, weight)
     model = _linear_model(seen, products)
     mean = jax.tree.map(lambda old, new: old + weight * (new - old), lane.point.seen, model)
-    mean = select(lane.spent == 1, model, mean)
+    mean = select(anew, model, mean)
     moved = _with_model(lane, mean)
     over = lane.spent >= lane.averaging_steps
     moved = select(over, finely(moved, lane.bracket.c), moved)
     descend = at_x(entering(lane, Stage.REFRESH, TUNING.soft * lane.start.temperature))
-    descend = descend._replace(averaging_steps=jnp.zeros_like(lane.spent))
+    descend = descend._replace(fine=jnp.array(False), averaging_steps=jnp.zeros_like(lane.spent))
     finite = jnp.isfinite(seen.loss + products.g_g)
     weight = jnp.where(finite, weight, 0.0)
     move = stay._replace(weight=weight, to_zero=finite, to_x=~finite)
@@ -127,6 +140,6 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    scattered = (lane.round > 0) & (lane.averaging_steps <= TUNING.scattered)
+    scattered = (lane.round > 0) & ~nonsmooth(lane)
     noise = jnp.where(scattered, TUNING.scattering, TUNING.noise)
     return TUNING.shift * (steps % TUNING.windows), noise * share * unit

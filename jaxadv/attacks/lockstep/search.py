@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from jaxadv.attacks.lockstep.averaging import from_minimiser
 from jaxadv.attacks.lockstep.state import (
     Bracket,
     Evaluation,
@@ -56,11 +57,15 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     tie = (lane.temperature > sharpest) & (_dominance(options, lane) < TUNING.dominant)
     finest = finely(lane, bracket.c)._replace(temperature=sharpest)
     after_fine = select(tie & (options.tol < TUNING.coarse), finest, polish)
-    near = found_any | on_boundary
-    elsewhere = select(descents_fail, at_x(averaging(lane, steps)), done)
-    ended = select(lane.fine, after_fine, finely(lane, bracket.c))
+    average = ~lane.fine & (lane.averaging_steps > 0) & (steps > 0)
+    near = found_any | on_boundary | average
+    anew = at_x(averaging(finely(lane, bracket.c), steps))
+    after_coarse = select(average, from_minimiser(options, lane, steps), finely(lane, bracket.c))
+    ended = select(lane.fine, after_fine, after_coarse)
+    elsewhere = select(descents_fail, anew, done)
     ended = select(near, select(hopeless, another_attack(options, lane), ended), elsewhere)
-    over = on_boundary | exhausted
+    # Averaging moves to the boundary anyway.
+    over = on_boundary | exhausted | (average & (seen.others < TUNING.far))
     return select(over, ended, another), over & ~near & descents_fail
 
 

@@ -6,9 +6,10 @@ lane's vectors is a `Move`, which is carried out for all lanes at once (`loop`).
 A lane works on one problem, an image and a target, in stages:
 
 - START, PROBE: how far would the boundary be, were the logits linear? Is it non-smooth?
-- AVERAGE, where it is, or where descents fail: `averaging` of gradients over noise.
-- DESCEND, where it is not: coarsely on c|r| + loss_f(x + r, l), by box-constrained L-BFGS, at a
-  raised temperature, with a `search` over c. REFRESH comes before: the loss, at a new temperature.
+- DESCEND: coarsely on c|r| + loss_f(x + r, l), by box-constrained L-BFGS, at a raised temperature,
+  with a `search` over c. REFRESH comes before: the loss, at a new temperature.
+- AVERAGE, from there where the boundary is non-smooth, or from x where descents fail: `averaging`
+  of gradients over noise.
 - DESCEND: finely, from there; where classes tie, once more at a lower temperature.
 - POLISH: to the boundary on the ray through the minimiser.
 - DONE, the problem being solved or given up, or `max_evaluations` spent.
@@ -34,6 +35,7 @@ from jaxadv.attacks.lockstep.state import (
     best_c,
     entering,
     finely,
+    nonsmooth,
     penalty_and_weight,
     succeeds,
 )
@@ -44,7 +46,7 @@ from jaxadv.solvers.trees import select
 
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},
-    Stage.PROBE: {Stage.PROBE, Stage.AVERAGE, Stage.REFRESH},
+    Stage.PROBE: {Stage.PROBE, Stage.REFRESH},
     Stage.AVERAGE: {Stage.AVERAGE, Stage.REFRESH},
     Stage.REFRESH: {Stage.DESCEND},
     Stage.DESCEND: {Stage.DESCEND, Stage.REFRESH, Stage.AVERAGE, Stage.POLISH},
@@ -130,7 +132,10 @@ def _descended(options, lane, seen, products, stay):
     shrink = jnp.where(shrink > 0, shrink, TUNING.shrink[0])  # NaN
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(step=jnp.where(accepted, 1.0, lane.step * shrink))
-    tol = jnp.where(lane.fine, options.tol, jnp.maximum(options.tol, TUNING.coarse))
+    coarse, fine = TUNING.nonsmooth_tols
+    coarse = jnp.where(nonsmooth(lane), coarse, TUNING.coarse)
+    fine = jnp.where(nonsmooth(lane), fine, options.tol)
+    tol = jnp.maximum(options.tol, jnp.where(lane.fine, fine, coarse))
     over = (
         (accepted & (-change <= tol * c * weight * products.r_r / 2))
         | (lane.step < TUNING.shortest_step)

@@ -159,6 +159,11 @@ def averaging(lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
     return entering(lane, Stage.AVERAGE, lane.start.temperature)._replace(averaging_steps=steps)
 
 
+def nonsmooth(lane: Lane) -> Bool[jax.Array, ""]:
+    """Whether gradients are averaged over many points on this problem."""
+    return lane.averaging_steps > TUNING.scattered
+
+
 def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
     """Steps of gradient averaging that the budget leaves."""
     return jnp.clip(left_for_averaging(options, lane), 0, options.smoothing_steps)

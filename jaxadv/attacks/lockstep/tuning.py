@@ -84,7 +84,7 @@ class Tuning(NamedTuple):
     very_soft: float = 30.0
     """Of the coarse descent on a hard problem. FC +0.04, +0.03 (+6, −1); LeNet-5 −0.11, +0.06
     (+3, −4)."""
-    tie: float = 0.1
+    tie: float = 0.03
     """Of the last descent, where classes tie. FC 0, 0 (+6, −3); LeNet-5 +0.01, 0 (+5, −2)."""
     dominant: float = 0.99
     """Share of the largest class among the others, above which there is no tie. FC +0.04, 0
@@ -101,12 +101,16 @@ class Tuning(NamedTuple):
     """Places of the window, after which it starts anew."""
     noiseless: float = 0.2
     """Of the steps, those at the end without noise. LeNet-5 +0.02, +0.20 (0, +1)."""
-    averaging: tuple[float, float] = (0.8, 0.01)
+    averaging: tuple[float, float] = (0.4, 0.01)
     """Weight of a new gradient in the average, at first and at least. LeNet-5 +0.16, +0.23 (0,
     +2)."""
-    nonsmooth: float = 0.8
+    nonsmooth: float = 0.9
     """The boundary is non-smooth if gradients at displaced points have a smaller cosine. FC 0,
     +0.09 (0, +412); LeNet-5 +1.59, −1.22 (−31, +38)."""
+    nonsmooth_temperature: float = 3.0
+    """Of that asked for, where the boundary is non-smooth."""
+    nonsmooth_tols: tuple[float, float] = (1e-2, 1e-4)
+    """There: tolerances of the coarse and the fine descents, where that asked for is smaller."""
     reserve: int = 20
     """Gradients that are left to the descent afterwards."""
     newton_steps: int = 4
