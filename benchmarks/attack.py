@@ -35,9 +35,8 @@ from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import check_count
 
 WIDTH = 175  # of the tables, in characters, where the terminal has fewer
-SOFTER = "ours, T = 0.03, no averaging"
 ON_PHOTOGRAPHS = (
-    *(OURS, QUICK, SOFTER),
+    *(OURS, QUICK),
     *(f"adv-lib {name}" for name in ("PDGD 500", "DDN 100", "FMN 100")),
 )
 
@@ -127,12 +126,10 @@ def attacks(given: Problems, config: Config) -> list[Attack]:
             ours("ours, all classes", functools.partial(call, classes=config.info.classes - 1)),
             *libraries,
         ]
-    softer = AttackOptions(temperature=0.03, smoothing_steps=0, restart=False)
     found = [
         ours(OURS, call),
         ours(QUICK, functools.partial(call, options=AttackOptions.quick())),
         ours("ours, thorough", functools.partial(call, options=AttackOptions.thorough())),
-        ours(SOFTER, functools.partial(call, options=softer)),
         ours("ours, paper's loss", functools.partial(call, options=AttackOptions.paper())),
         *libraries,
         ours(
