@@ -125,7 +125,8 @@ def _attack_each(logits_fn, params, x, count, targets, options, progress):
     for start in range(0, len(x), size):
         part = slice(start, start + size)
         problems = np.repeat(x[part], count, axis=0), np.asarray(targets(part)).reshape(-1)
-        result = queues.attack(logits_fn, params, *problems, options, _Whole(count, progress))
+        told = progress and _Whole(count, progress)
+        result = queues.attack(logits_fn, params, *problems, options, told)
         yield jax.tree.map(lambda array: array.reshape(-1, count, *array.shape[1:]), result)
 
 
@@ -137,8 +138,7 @@ class _Whole:
 
     def __call__(self, problems):
         before, self.problems = self.problems, self.problems + problems
-        if self.progress:
-            self.progress(self.problems // self.each - before // self.each)
+        self.progress(self.problems // self.each - before // self.each)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
