@@ -99,26 +99,25 @@ def test_number_of_parameters():
         assert sum(array.size for array in jax.tree.leaves(params)) == count
 
 
-def state_dict(classes=3):
-    shapes = {
-        "features.0": (64, 3, 11, 11),
-        "features.3": (192, 64, 5, 5),
-        "features.6": (384, 192, 3, 3),
-        "features.8": (256, 384, 3, 3),
-        "features.10": (256, 256, 3, 3),
-        "classifier.1": (4096, 9216),
-        "classifier.4": (4096, 4096),
-        "classifier.6": (classes, 4096),
-    }
+SHAPES = {  # of torchvision's kernels, for three classes
+    "features.0": (64, 3, 11, 11),
+    "features.3": (192, 64, 5, 5),
+    "features.6": (384, 192, 3, 3),
+    "features.8": (256, 384, 3, 3),
+    "features.10": (256, 256, 3, 3),
+    "classifier.1": (4096, 9216),
+    "classifier.4": (4096, 4096),
+    "classifier.6": (3, 4096),
+}
+
+
+def state_dict():
     rng, arrays = np.random.default_rng(0), {}
-    for name, shape in shapes.items():
+    for name, shape in SHAPES.items():
         scale = np.sqrt(2 / np.prod(shape[1:]))
         arrays[f"{name}.weight"] = scale * rng.standard_normal(shape, dtype="float32")
         arrays[f"{name}.bias"] = 0.1 * rng.standard_normal(shape[0], dtype="float32")
     return arrays
-
-
-SMALL = {name: np.broadcast_to(np.float32(0), array.shape) for name, array in state_dict().items()}
 
 
 @pytest.mark.slow
@@ -159,6 +158,11 @@ def test_torchvision_logits_equal_numpy():
     ],
 )
 def test_other_weights_are_refused(change, message):
-    arrays = {name: array for name, array in (SMALL | change).items() if array is not None}
+    small = {
+        f"{name}.{kind}": np.broadcast_to(np.float32(0), size)
+        for name, shape in SHAPES.items()
+        for kind, size in (("weight", shape), ("bias", shape[:1]))
+    }
+    arrays = {name: array for name, array in (small | change).items() if array is not None}
     with pytest.raises(ValueError, match=message):
         alexnet.from_torchvision(arrays)
