@@ -19,7 +19,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update(
     "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
 )
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs"),

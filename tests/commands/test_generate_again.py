@@ -24,7 +24,7 @@ def start(generated):
         same = {
             "PYTHONPATH": os.pathsep.join([str(generated.folder), *sys.path]),
             "JAX_COMPILATION_CACHE_DIR": jax_config("jax_compilation_cache_dir"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": jax_config("jax_disable_most_optimizations"),
         }
         return subprocess.Popen(
