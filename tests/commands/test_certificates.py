@@ -11,7 +11,7 @@ from jaxadv.training import Schedule, Supervised
 
 COMMAND = certificates
 MODELS = ["linear", "small"]
-IMAGES, RADII = 30, (0.003, 0.01, 0.1)
+IMAGES, RADII = 16, (0.003, 0.01, 0.1)
 OPTIONS = ["--models", *MODELS, "--images", str(IMAGES), "--radii", *map(str, RADII)]
 
 
@@ -25,7 +25,7 @@ def test_ratios(figures):
     linear, small = figures["models"]
     assert [linear["name"], small["name"]] == MODELS
     for model in (linear, small):
-        assert model["pairs"] <= IMAGES * 9 and 20 <= model["correct"] <= IMAGES
+        assert model["pairs"] <= IMAGES * 9 and 10 <= model["correct"] <= IMAGES
         assert model["largest"] <= 1
         for kind in ("untargeted", "targeted"):
             assert list(model[kind]) == list(METHODS)
@@ -61,7 +61,7 @@ def test_files(run, figures):
         *("certificates.json", "certificates.md", "certificates.png", "report.html"),
     }
     text = (folder / "certificates.md").read_text(encoding="utf-8")
-    assert "| linear |" in text and "RMS 0.003" in text and "First 30 test images" in text
+    assert "| linear |" in text and "RMS 0.003" in text and "First 16 test images" in text
 
 
 def test_a_lower_bound_above_the_distortion_found_is_an_error(run, figures, monkeypatch, capsys):

@@ -23,7 +23,7 @@ TEST = 500
 
 @pytest.fixture(scope="module", autouse=True)
 def small_cnn(little_data):
-    entry = zoo.Entry(cnn(2, units=15), Supervised((1e-5,) * 3, Schedule(4, 100, 0.01)))
+    entry = zoo.Entry(cnn(2, units=15), Supervised((1e-5,) * 3, Schedule(1, 100, 0.01)))
     little_data.setitem(zoo.ZOO, "CNN", entry)
     little_data.setattr(statistics, "RESAMPLES", 999)
 
