@@ -6,7 +6,8 @@ import pytest
 from jaxadv import control
 
 COMMAND = control
-OPTIONS = "--models small --strengths 0 0.01 --limits 1.5 --images 30 --seeds 2 --seed 3".split()
+OPTIONS = "--models small --strengths 0 0.01 --limits 1.5 --seeds 2 --seed 3".split()
+OPTIONS += "--images 16 --balls 8".split()
 COMPARED = ("test_error", "found", "certified")
 
 
@@ -67,7 +68,7 @@ def test_files(run, figures):
         *("control.json", "control.md", "control.png", "report.html"),
     }
     text = (folder / "control.md").read_text(encoding="utf-8")
-    assert "\n| small, penalty 0.01 |" in text and "30 test images" in text
+    assert "\n| small, penalty 0.01 |" in text and "16 test images" in text
     assert "\n| penalty 0.01 | " in text and "2 trainings, first seed 3" in text
 
 
