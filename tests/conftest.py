@@ -27,8 +27,9 @@ CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("solvers.pairs", "solvers.trees", "spectral", "storage", "training", "zoo"),
 )
 UNOPTIMISED = (
-    *(f"attacks/test_{each}.py" for each in ("closed_forms", "failures", "margins", "sampling")),
-    *(f"attacks/test_{each}.py" for each in ("stages", "stored", "untargeted")),
+    *(f"attacks/test_{each}.py" for each in ("averaging", "closed_forms", "failures", "margins")),
+    *(f"attacks/test_{each}.py" for each in ("minimal", "queues", "sampling", "stages")),
+    *(f"attacks/test_{each}.py" for each in ("stored", "untargeted")),
     *("certify", "commands", "docs", "measures", "networks", "spectral"),
     *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
 )

@@ -7,7 +7,6 @@ import pytest
 import scipy.optimize
 
 from jaxadv import AttackOptions, Status, minimal_adversarial
-from jaxadv.attacks import wrong_targets
 
 
 def test_every_image_of_mnist_succeeds_in_the_box(attacked):
@@ -38,7 +37,7 @@ def test_smaller_than_the_distortion_of_a_plain_penalty_method(attacked, mlp_on_
     """SciPy's L-BFGS-B at a fixed grid of c never does better by more than 0.5 % on average."""
     x, target, result = attacked
     network, params = mlp_on_mnist
-    images = 8
+    images = 4
 
     @jax.jit
     def objective(image, original, target, c):
@@ -50,7 +49,7 @@ def test_smaller_than_the_distortion_of_a_plain_penalty_method(attacked, mlp_on_
     best = np.full(images, np.inf)
     for index in range(images):
         original = x[index].ravel()
-        for c in np.geomspace(0.1, 30, 12):
+        for c in np.geomspace(0.1, 30, 8):
 
             def fun(image, original=original, index=index, c=c):
                 (value, _), grad = gradient(image, original, target[index], c)
@@ -107,11 +106,11 @@ def test_paper_options_use_its_cross_entropy(attacked, mlp_on_mnist):
     """At T = 1 the minimisers are not quite the nearest points of the decision boundary."""
     x, target, expected = attacked
     network, params = mlp_on_mnist
-    options = AttackOptions.paper(max_evaluations=500)
+    options, images = AttackOptions.paper(max_evaluations=500), 20
     assert options.temperature is None and options.max_evaluations == 500
-    result = minimal_adversarial(network.logits, params, x, target, options)
+    result = minimal_adversarial(network.logits, params, x[:images], target[:images], options)
     assert result.success.all()
-    assert 1.0 <= result.distortion.mean() / expected.distortion.mean() <= 1.05
+    assert 1.0 <= result.distortion.mean() / expected.distortion[:images].mean() <= 1.05
 
 
 def test_quick_options_take_fewer_gradients(attacked, mlp_on_mnist):
@@ -121,18 +120,3 @@ def test_quick_options_take_fewer_gradients(attacked, mlp_on_mnist):
     assert result.success.all()
     assert result.evaluations.mean() <= 0.75 * expected.evaluations.mean()
     assert result.distortion.mean() <= 1.01 * expected.distortion.mean()
-
-
-@pytest.mark.slow
-def test_more_attacks_find_smaller_distortions(mnist, mlp_on_mnist):
-    network, params = mlp_on_mnist
-    x, target = mnist.images[:300], wrong_targets(mnist.labels[:300], 10, seed=1)
-    once, more = (
-        minimal_adversarial(network.logits, params, x, target, options)
-        for options in (AttackOptions(), AttackOptions.thorough(max_evaluations=600))
-    )
-    ratio = more.distortion / once.distortion
-    assert more.success.all()
-    assert ratio.max() <= 1 + 1e-6
-    assert ratio.min() < 0.995
-    assert 300 < more.evaluations.mean() < more.evaluations.max() <= 600
