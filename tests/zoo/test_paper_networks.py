@@ -12,7 +12,7 @@ from jaxadv.training import train
 
 # Images, of which such an error on the test set follows, where all give less than 2 %.
 PARTS = {
-    "FC100-100-10": (10_000, 0.048),
+    "FC100-100-10": (5_000, 0.07),
     "FC200-200-10": (5_000, 0.067),
     "AE400-10": (5_000, 0.063),
 }
@@ -26,9 +26,9 @@ def mnist_splits():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in paper.TABLE_1 if name.startswith("FC10(")])
 def test_softmax_regression_has_the_errors_of_the_paper(tmp_path, monkeypatch, mnist_splits, name):
-    """After a third of the epochs: the problem is convex."""
+    """After a fifth of the epochs: the problem is convex."""
     network, recipe = zoo.ZOO[name]
-    shorter = dataclasses.replace(recipe.schedule, epochs=20)
+    shorter = dataclasses.replace(recipe.schedule, epochs=12)
     entry = zoo.Entry(network, dataclasses.replace(recipe, schedule=shorter))
     monkeypatch.setitem(zoo.ZOO, name, entry)
     model = zoo.load(name, mnist_splits, 0, datasets.info("mnist"), cache_dir=tmp_path)
@@ -52,7 +52,7 @@ def test_convolutional_networks_are_good_ones(mnist_splits, name, images, larges
     """On a part of the images, where FC100-100-10 has half as many errors more."""
     network, recipe = zoo.ZOO[name]
     params = train(network, mnist_splits["train"].part(slice(images)), recipe, jax.random.key(0))
-    test = mnist_splits["test"].part(slice(5000, 7500))
+    test = mnist_splits["test"].part(slice(5000, 6000))
     assert error_rate(network.logits, params, *test) <= largest
 
 
