@@ -17,7 +17,7 @@ from jaxadv.attacks.margins import hidden_by_summation, perturbed
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
 from jaxadv.attacks.types import LogitsFn, Progress
-from jaxadv.storage.devices import padded, sharded
+from jaxadv.storage.devices import padded, placed, sharded
 
 MAX_ROUNDS = 128  # a queue is at most so many times as long as the lanes are many
 ROUNDS = 16  # the same, times the lanes: with few of them, few idle at the end of a short queue
@@ -54,8 +54,9 @@ def attack(
         parts = [np.array_split(array[chunk], len(devices)) for array in (x, target)]
         counts = np.array([len(part) for part in parts[0]])
         problems = [np.concatenate([padded(part, queue) for part in split]) for split in parts]
+        problems = placed((*problems, counts), devices)  # once, however often work is interrupted
         with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
-            result = _solved(programs, whole, (*problems, counts), progress)
+            result = _solved(programs, whole, problems, progress)
         real = np.concatenate([np.arange(queue) < count for count in counts])
         results.append(AttackResult(*(np.asarray(array)[real] for array in result)))
     return concatenated(results)

@@ -76,6 +76,8 @@ class _Batches:
 
     def __getitem__(self, index):
         chosen = self._indices[index * self._size : (index + 1) * self._size]
+        if (at_once := self._examples.at_once(chosen)) is not None:
+            return Batch(*at_once, (None,) * len(chosen))
         images = np.empty((len(chosen), *self._examples.image_shape), np.float32)
         classes = np.full((2, len(chosen)), UNKNOWN, np.int32)
         errors = []

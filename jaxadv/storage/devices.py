@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+SPLIT = PartitionSpec("device")  # along the leading axis
 
 
 def sharded(
@@ -34,18 +36,30 @@ def sharded(
       >>> add(1.0, np.arange(3.0)).tolist()
       [1.0, 2.0, 3.0]
     """
-    mesh = jax.make_mesh((len(devices),), ("device",), (AxisType.Auto,), devices=devices)
-    split = PartitionSpec("device")
     mapped = jax.shard_map(
         lambda everywhere, parts: function(*everywhere, *parts),
-        mesh=mesh,
-        in_specs=(PartitionSpec(), split),
-        out_specs=split,
+        mesh=_mesh(devices),
+        in_specs=(PartitionSpec(), SPLIT),
+        out_specs=SPLIT,
         check_vma=False,  # carries of loops start as constants, which are the same on all devices
     )
     return jax.jit(
         lambda *arguments: mapped(arguments[:whole], arguments[whole:]), donate_argnums=donate
     )
+
+
+def placed(arrays: Any, devices: Sequence[Any]) -> Any:
+    """A pytree of arrays on the devices, as `sharded` functions split them.
+
+    Example:
+      >>> placed(np.arange(3.0), jax.local_devices()[:1]).tolist()
+      [0.0, 1.0, 2.0]
+    """
+    return jax.device_put(arrays, NamedSharding(_mesh(devices), SPLIT))
+
+
+def _mesh(devices) -> Mesh:
+    return jax.make_mesh((len(devices),), ("device",), (AxisType.Auto,), devices=devices)
 
 
 def side_by_side(most: int, image: Any, each: int = 1) -> int:

@@ -103,3 +103,20 @@ def test_labels_that_no_sample_has_are_read():
     assert not examples.labelled
     batches = [*read(examples, range(100), batch_size=40)]
     assert batches[0].labels is None and batches[1].labels[10] == 7
+
+
+@pytest.mark.parametrize("damage", [{}, {"images": np.nan}, {"labels": -2}, {"targets": 2**31}])
+def test_arrays_are_read_at_once_as_one_by_one(tmp_path, monkeypatch, damage):
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.random((21, 2, 2)), "labels": np.arange(21), "targets": np.arange(21)}
+    for name, value in damage.items():
+        arrays[name][7] = value
+    np.savez(tmp_path / "data.npz", **arrays)
+    examples = open_source(str(tmp_path / "data.npz"))
+    at_once = list(read(examples, range(20, 0, -1), batch_size=8))
+    monkeypatch.setattr(Examples, "at_once", lambda *_: None)
+    for batch, singly in zip(at_once, read(examples, range(20, 0, -1), batch_size=8), strict=True):
+        for column, expected in zip(batch[:3], singly[:3], strict=True):
+            assert column.dtype == expected.dtype
+            np.testing.assert_array_equal(column, expected)
+        assert batch.errors == singly.errors
