@@ -39,7 +39,7 @@ class Config(settings.Settings):
     balls: int = 20
     """Balls around an image in which CROWN bounds the network; more give larger lower bounds."""
     attack: AttackOptions = AttackOptions()
-    """Settings of the attack."""
+    """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
 
 def run(config: Config) -> None:

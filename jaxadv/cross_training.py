@@ -38,7 +38,7 @@ class Config(settings.Settings):
     amplify_to: float = 0.1
     """Distortion that adversarial examples are amplified to."""
     attack: AttackOptions = AttackOptions.quick()
-    """Settings of the attack."""
+    """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
 
 def run(config: Config) -> None:

@@ -40,7 +40,8 @@ class Config(settings.Settings):
     clip: bool = False
     """Clip perturbed images to [0, 1], which makes the perturbations smaller than their norm."""
     attack: AttackOptions = AttackOptions.quick()
-    """Settings of the attack; by default the quick ones, as D may well be 1 % too large here."""
+    """Settings of the attack; by default the quick ones, as D may well be 1 % too large here.
+    --attack quick, thorough, paper or default are presets."""
 
 
 def run(config: Config) -> None:

@@ -42,7 +42,7 @@ class Config(processes.Settings, source.Settings):
     shard_size: int | None = None
     """Images per file; by default 4096, of large images fewer."""
     attack: AttackOptions = AttackOptions()
-    """Settings of the attack."""
+    """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class Config(settings.Settings):
     robustness_noise: tuple[float, ...] = (0.01, 0.03, 0.1, 0.2, 0.3)
     """Standard deviations of the noise that is added to adversarial examples."""
     attack: AttackOptions = AttackOptions()
-    """Settings of the attack."""
+    """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
 
 def run(config: Config) -> None:

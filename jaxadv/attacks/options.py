@@ -113,6 +113,18 @@ class AttackOptions:
         given: dict[str, Any] = {"rounds": 32, "max_evaluations": 2000} | settings
         return cls(**given)
 
+    @classmethod
+    def preset(cls, name: str) -> "AttackOptions":
+        """The settings above by their name, or those by default by the name "default".
+
+        Raises:
+          ValueError: there are none of the name.
+        """
+        presets = {"default": cls, "paper": cls.paper, "quick": cls.quick, "thorough": cls.thorough}
+        if name not in presets:
+            raise ValueError(f"expected one of {', '.join(presets)}, got {name!r}")
+        return presets[name]()
+
 
 STATIC = "solver", "penalty", "history_size", "batch_size"
 NUMBERS = tuple(

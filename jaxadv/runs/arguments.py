@@ -41,6 +41,7 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
         name, _, attached = option.partition("=")
         if name == "--config":
             default = from_toml(default, Path(attached or value))
+    default, argv = _with_presets(default, argv)
     module = sys.modules[config_class.__module__]
     shown = io.StringIO()
     try:
@@ -56,6 +57,27 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
         if error.code:
             raise ValueError(_in_one_line(shown.getvalue())) from None
         raise
+
+
+def _with_presets(default, argv):
+    """The settings with what options such as `--attack quick` name, and the other options."""
+    expected, rest, options = typing.get_type_hints(type(default)), [], iter(argv)
+    for option in options:
+        name, given, value = option.partition("=")
+        key = name.removeprefix("--")
+        if name.startswith("--") and hasattr(expected.get(key), "preset"):
+            preset = _preset(name, value if given else next(options, ""), expected[key])
+            default = dataclasses.replace(default, **{key: preset})
+        else:
+            rest.append(option)
+    return default, rest
+
+
+def _preset(name, value, expected):
+    try:
+        return expected.preset(converted("it", value, str))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _in_one_line(box: str) -> str:
@@ -99,12 +121,22 @@ def _replaced(default, values, where):
                 f"unknown key {key!r} in {where}, expected one of {list(expected)}{hint}"
             )
         if dataclasses.is_dataclass(expected[key]):
-            if not isinstance(value, dict):
-                raise ValueError(f"{key!r} in {where} must be a table, got {value!r}")
-            new[key] = _replaced(getattr(default, key), value, f"[{key}] of {where}")
+            new[key] = _of_table(key, getattr(default, key), value, where)
         else:
             new[key] = converted(f"{key!r} in {where}", value, expected[key])
     try:
         return dataclasses.replace(default, **new)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _of_table(key, default, value, where):
+    """The settings of a table, which begin from a preset where it names or is one."""
+    has_presets = hasattr(default, "preset")
+    table = {"preset": value} if has_presets and isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise ValueError(f"{key!r} in {where} must be a table, got {value!r}")
+    if has_presets and "preset" in table:
+        table = dict(table)
+        default = _preset(f"{key!r} in {where}", table.pop("preset"), default)
+    return _replaced(default, table, f"[{key}] of {where}")

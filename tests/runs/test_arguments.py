@@ -1,6 +1,7 @@
 """Settings from files and the command line."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,28 @@ def test_toml_gives_settings_that_have_no_default(toml):
     assert found == Config(data_dir=Path("d"), attack=AttackOptions(batch_size=8))
 
 
+@pytest.mark.parametrize("content", ["attack = 'quick'", "[attack]\ntol = 3e-4\npreset = 'quick'"])
+def test_toml_names_presets(toml, content):
+    default = Config(attack=AttackOptions(c_steps=3))
+    assert arguments.from_toml(default, Path(toml(content))).attack == AttackOptions.quick()
+
+
+PRESETS = "expected one of default, paper, quick, thorough, got "
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    {
+        "--attack fast": f"attack: {PRESETS}'fast'",
+        "--seed 1 --attack": f"attack: {PRESETS}''",
+        "--images quick --attack 3": "attack: " + PRESETS,
+    }.items(),
+)
+def test_presets_that_there_are_not(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        arguments.parse(Config, options.split())
+
+
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
 @pytest.mark.parametrize(
     "options, changes",
@@ -67,6 +90,8 @@ def test_toml_gives_settings_that_have_no_default(toml):
         ("--noise 0.25 --out here", {"noise": (0.25,), "out": Path("here")}),
         ("--models FC100-100-10 AE400-10", {"models": ("FC100-100-10", "AE400-10")}),
         ("--attack.tol 0.5", {"attack": AttackOptions(tol=0.5, c_steps=3)}),
+        ("--attack quick", {"attack": AttackOptions.quick()}),
+        ("--attack.tol 0.5 --attack=thorough", {"attack": AttackOptions.thorough(tol=0.5)}),
         ("--attack.batch-size 8", {"attack": AttackOptions(tol=1, c_steps=3, batch_size=8)}),
     ],
 )
@@ -93,6 +118,8 @@ BAD_TOML = {
     "dataset = 'imagenet'": r"'dataset' in .* must be one of \('mnist', .*\), got 'imagenet'",
     "[attack]\nbatch_size = 'large'": "'batch_size' in .* must be of type int, got 'large'",
     "[attack]\ntemperature = true": "'temperature' in .* must be of type float, got True",
+    "attack = 'fast'": f"'attack' in .*settings.toml: {PRESETS}'fast'",
+    "attack.preset = [1]": r"'attack' in .*settings.toml: it must be of type str, got \[1\]",
     "attack = 3": "'attack' in .*settings.toml must be a table, got 3",
     "[attack]\nc_steps = 0": "c_steps must be at least 1, got 0",
     "[attack]\nc_steps = -1": r"\[attack\] of .*settings.toml: c_steps must be",
