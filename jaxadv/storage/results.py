@@ -65,7 +65,7 @@ class Column(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Any:
         first, *others = key if isinstance(key, tuple) and key else (key,)
-        if first is None or first is Ellipsis or isinstance(first, (bool, np.bool, tuple)):
+        if first is None or first is Ellipsis or isinstance(first, tuple) or _is_truth(first):
             return np.asarray(self)[key]
         rows, first = self._rows(first)
         return self._read(rows)[(first, *others)]
@@ -78,7 +78,7 @@ class Column(np.lib.mixins.NDArrayOperatorsMixin):
         if index.dtype == bool and len(index) == len(self):
             rows = np.flatnonzero(index.any(axis=tuple(range(1, index.ndim))))
             return rows, index[rows]
-        if isinstance(key, list) and not key:
+        if not index.size and not isinstance(key, np.ndarray):  # which are float64, as NumPy has it
             index = index.astype(np.int64)
         if index.dtype.kind not in "iu":
             raise IndexError(f"{self!r} cannot be indexed by {index.dtype} {index.shape}")
@@ -98,6 +98,12 @@ class Column(np.lib.mixins.NDArrayOperatorsMixin):
                 part = out[start + begin : start + end]
                 self._results._read(self._name, place[begin], local[begin:end], part)
         return out
+
+
+def _is_truth(key):
+    """Whether an index is a bool, which makes an axis of its own."""
+    scalar = isinstance(key, (bool, np.bool)) or (isinstance(key, np.ndarray) and not key.ndim)
+    return scalar and np.asarray(key).dtype == bool
 
 
 class Results:

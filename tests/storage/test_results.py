@@ -101,8 +101,44 @@ def test_columns_are_indices_and_operands(written):
         np.asarray(found.label, copy=False)
 
 
+CORNERS = [
+    *(np.array(True), np.array(False), np.bool(True), (np.array(True), 3), True, (), (..., 0)),
+    *(range(0), range(3), [], [[]], [[], []], np.array([], int), np.zeros(10, bool), np.array(3)),
+    *(
+        (None, 2),
+        [[0, 1], [2, 3]],
+        ([1, 2], None),
+        (range(0), ...),
+        [True] * 10,
+        np.uint8(200) // 50,
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["index", "x_adv"])
+@pytest.mark.parametrize("index", CORNERS, ids=repr)
+def test_corners_are_numpys(written, name, index):
+    found = jaxadv.read_results(written)[name][index]
+    np.testing.assert_array_equal(found, WHOLE[name][index], strict=True)
+
+
 @pytest.mark.parametrize(
-    "index", [10, -11, [0, 10], np.zeros(3, bool), 1.0, "a", np.zeros(2), slice(None, None, 0)]
+    "index",
+    [
+        10,
+        -11,
+        np.array([]),
+        np.array(1.0),
+        range(9, 11),
+        [True],
+        [[True], [False]],
+        [0, 10],
+        np.zeros(3, bool),
+        1.0,
+        "a",
+        np.zeros(2),
+        slice(None, None, 0),
+    ],
 )
 def test_indices_that_are_none(written, index):
     with pytest.raises((IndexError, ValueError)):
