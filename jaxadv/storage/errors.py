@@ -5,6 +5,16 @@ class InputError(ValueError):
     """What was given cannot work, as the message says: a command prints it, without a traceback."""
 
 
+def printable(text: str) -> str:
+    r"""The text with characters that would steer a terminal, or are none, as escapes.
+
+    Example:
+      >>> printable("a\x1b[31m.png\n"), printable("\ud800 é")
+      ('a\\x1b[31m.png\n', '\\ud800 é')
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def described(error: BaseException) -> str:
     r"""What kind of error it is and what it says, if anything, in one line.
 

@@ -53,6 +53,7 @@ def histogram(values: Float[np.ndarray, "B"], xlabel: str, ylabel: str) -> bytes
         linewidth=0.5,
     )
     axis.set_xlim(left=0)
+    axis.yaxis.get_major_locator().set_params(integer=True)
     return _svg(figure)
 
 

@@ -10,6 +10,7 @@ from jaxadv.attacks.results import Status
 from jaxadv.reports.page import Gallery, Picture, Run, charts, flat, gallery, picture
 from jaxadv.reports.page.outcomes import (
     IMAGES,
+    PREDICTED,
     Outcomes,
     class_name,
     data_name,
@@ -18,10 +19,11 @@ from jaxadv.reports.page.outcomes import (
     word,
 )
 from jaxadv.reports.page.summary import tables
+from jaxadv.reports.tables import Table
 from jaxadv.storage.errors import InputError, described
 
 Originals = Callable[[Sequence[int]], Sequence[np.ndarray | None]]  # of indices in the source
-APART = ("versions", "columns", "classes")  # what is not among the settings
+APART = ("versions", "columns", "classes", "logits")  # what is not among the settings
 
 
 def run(results: Any, originals: Originals | None, most: int | None = None) -> Run:
@@ -34,16 +36,22 @@ def run(results: Any, originals: Originals | None, most: int | None = None) -> R
       most: images to show, evenly spaced; by default those of `gallery.most`.
     """
     manifest, outcomes = results.manifest, read(results)
-    accuracy = "robust accuracy" if towards_any(manifest) else "short of the target"
+    accuracy = "robust accuracy" if towards_any(manifest) else "target not reached"
     return Run(
         title=f"Adversarial examples for {manifest.get('model', '–')} on {data_name(manifest)}",
         facts=_facts(results),
-        texts=tables(results, outcomes, accuracy),
+        texts=_sample(results, outcomes) + tables(results, outcomes, accuracy),
         charts=_charts(outcomes, accuracy),
         settings=flat({key: value for key, value in manifest.items() if key not in APART}),
         versions=flat(manifest.get("versions", {})),
         gallery=_gallery(results, outcomes, originals, most) if len(results) else None,
     )
+
+
+def _sample(results, outcomes) -> list[Table | str]:
+    count, kept = len(results), len(outcomes.rows)
+    says = f"Distortions, curves and classes are those of {kept:,} of {count:,} images, at random."
+    return [says] if kept < count else []
 
 
 def _facts(results):
@@ -75,7 +83,7 @@ def _charts(outcomes: Outcomes, accuracy: str) -> list[Picture]:
     says = {
         "robust accuracy": "Robust accuracy: the fraction of images that are of the right class as"
         " they are, and have no adversarial example found within the distortion.",
-        "short of the target": "Fraction of images that no distortion found, up to the one on the"
+        "target not reached": "Fraction of images that no distortion found, up to the one on the"
         " x axis, turns into their target.",
     }[accuracy]
     says += "" if certified is None else " Dashed: those for which it is proven."
@@ -96,14 +104,15 @@ def _gallery(results, outcomes, originals, most):
     known = _known(originals, columns["index"][rows].tolist(), shape)
     examples = []
     for row, original in zip(rows.tolist(), known, strict=True):
-        x_adv = results[IMAGES][row]
+        x_adv = results[IMAGES][outcomes.rows[row]]
         x_adv = x_adv if outcomes.chosen is None else x_adv[outcomes.chosen[row]]
         words = _words(results.manifest, {name: column[row] for name, column in columns.items()})
         examples.append(gallery.example(original, x_adv, **words))
     with_originals = any(original is not None for original in known)
     shown = gallery.COLUMNS if with_originals else gallery.COLUMNS[-1:]
     small = max(gallery.planes(np.zeros(shape)).shape[:2]) < gallery.SMALL
-    return Gallery(_note(outcomes, len(rows), with_originals), shown, examples, small)
+    note = _note(outcomes, len(results), len(rows), with_originals)
+    return Gallery(note, shown, examples, small)
 
 
 def _words(manifest, row):
@@ -111,7 +120,7 @@ def _words(manifest, row):
     certified = row.get("certified", np.nan)
     return {
         "index": int(row["index"]),
-        "label": class_name(manifest, int(row["label"])),
+        "label": _label(manifest, row),
         "target": class_name(manifest, int(row["target"])),
         "status": word(int(row["status"])),
         "distortion": float(row["distortion"]) if row["success"] else None,
@@ -119,8 +128,13 @@ def _words(manifest, row):
     }
 
 
-def _note(outcomes, shown, with_originals):
-    count = len(outcomes.columns["index"])
+def _label(manifest, row):
+    if row["label"] < 0 <= row.get(PREDICTED, -1):
+        return f"{class_name(manifest, int(row[PREDICTED]))} (predicted)"
+    return class_name(manifest, int(row["label"]))
+
+
+def _note(outcomes, count, shown, with_originals):
     sample = f"{shown:,} of {count:,} images" + (", evenly spaced." if shown < count else ".")
     nearest = "" if outcomes.chosen is None else " Of all targets, the nearest is shown."
     how = (

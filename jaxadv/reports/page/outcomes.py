@@ -9,10 +9,11 @@ import numpy as np
 from jaxadv.attacks.results import Status
 from jaxadv.measures import robust_accuracy
 from jaxadv.reports.tables import Figures
-from jaxadv.storage.errors import InputError
+from jaxadv.storage.errors import InputError, printable
 
 ROWS = 65536  # that are read at a time
-IMAGES, CERTIFIED = "x_adv", "certified"
+MOST = 10**6  # of which columns are kept
+IMAGES, CERTIFIED, PREDICTED = "x_adv", "certified", "predicted"
 PER_ATTACK = ("target", "success", "status", "distortion", "l2", "evaluations", CERTIFIED)
 WORDS: dict[int, str] = {
     Status.SUCCESS: "success",
@@ -24,11 +25,15 @@ WORDS: dict[int, str] = {
 
 
 class Outcomes(NamedTuple):
-    """Columns but the images; of attacks towards all classes, that on the nearest wrong one."""
+    """Columns but the images; of attacks towards all classes, that on the nearest wrong one.
 
+    They are those of a million images at most, chosen at random, one of as many neighbours each.
+    """
+
+    rows: np.ndarray  # (B,) in the results
     columns: Mapping[str, np.ndarray]  # (B,) each, by the names of the results' columns
     chosen: np.ndarray | None  # (B,) position of the nearest class among the targets
-    ended: Mapping[int, int]  # number of attacks by status
+    ended: Mapping[int, int]  # number of attacks by status, on all images
 
     @property
     def radius(self) -> np.ndarray:
@@ -55,30 +60,38 @@ def read(results: Any) -> Outcomes:
       InputError: they are not those of attacks.
     """
     names = _columns(results)
-    ended, parts, chosen = collections.Counter(), [], []
-    for start in range(0, max(1, len(results)), ROWS):
-        part = {name: results[name][start : start + ROWS] for name in names}
-        values, counts = np.unique(part["status"], return_counts=True)
+    ended, rows, parts, chosen = collections.Counter(), [], [], []
+    every, rng = max(1, -(-len(results) // MOST)), np.random.default_rng(0)
+    step = max(1, ROWS // every) * every
+    for start in range(0, max(1, len(results)), step):
+        status = results["status"][start : start + step]
+        values, counts = np.unique(status, return_counts=True)
         ended.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        blocks = np.arange(0, len(status), every)
+        rows.append(
+            start + np.minimum(blocks + rng.integers(every, size=len(blocks)), len(status) - 1)
+        )
+        part = {name: results[name][rows[-1]] for name in names}
         if part["status"].ndim == 2:
             wanted = "target", "label", "distortion", "success", "status"
             nearest = robust_accuracy.nearest(*(part[name] for name in wanted))
-            rows = np.arange(len(nearest)), nearest
-            part |= {name: part[name][rows] for name in names if name in PER_ATTACK}
+            ways = np.arange(len(nearest)), nearest
+            part |= {name: part[name][ways] for name in names if name in PER_ATTACK}
             chosen.append(nearest)
         parts.append(part)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    return Outcomes(columns, np.concatenate(chosen) if chosen else None, ended)
+    found = np.concatenate(chosen) if chosen else None
+    return Outcomes(np.concatenate(rows), columns, found, ended)
 
 
 def _columns(results):
     """The names of the columns to read, once all that must be there are, and in shape."""
     shapes = {name: tuple(each["shape"]) for name, each in results.manifest["columns"].items()}
     per_attack = shapes.get("status", ())
-    expected = {"index": (), "label": ()} | dict.fromkeys(PER_ATTACK, per_attack)
+    expected = {"index": (), "label": (), PREDICTED: ()} | dict.fromkeys(PER_ATTACK, per_attack)
     there = [name for name in expected if name in shapes]
     fit = (
-        shapes.keys() >= {*expected, IMAGES} - {CERTIFIED}
+        shapes.keys() >= {*expected, IMAGES} - {CERTIFIED, PREDICTED}
         and all(shapes[name] == expected[name] for name in there)
         and len(per_attack) <= 1
         and shapes[IMAGES][: len(per_attack)] == per_attack
@@ -102,12 +115,12 @@ def towards_any(manifest: Figures) -> bool:
 def data_name(manifest: Figures) -> str:
     """What the manifest calls the data."""
     data = manifest.get("data")
-    return str(data.get("name", "–") if isinstance(data, Mapping) else data or "–")
+    return printable(str(data.get("name", "–") if isinstance(data, Mapping) else data or "–"))
 
 
 def class_name(manifest: Figures, number: int) -> str:
     """A class in words, where the manifest has them, or else by number; a dash for none."""
     names = manifest.get("classes")
     if isinstance(names, list) and 0 <= number < len(names):
-        return str(names[number])
+        return printable(str(names[number]))
     return str(number) if number >= 0 else "–"

@@ -164,7 +164,7 @@ def test_columns_of_other_shapes_are_refused():
 
 
 @pytest.mark.parametrize(
-    "mode, name", [("untargeted", "robust accuracy"), ("random", "short of the target")]
+    "mode, name", [("untargeted", "robust accuracy"), ("random", "target not reached")]
 )
 def test_charts_are_svg_and_say_what_they_show(mode, name):
     run = generated.run(*results(count=40, mode=mode))
@@ -190,6 +190,24 @@ def test_rows_are_read_in_parts(monkeypatch):
     monkeypatch.setattr(outcomes, "ROWS", 7)
     monkeypatch.setattr("jaxadv.reports.page.summary.ROWS", 7)
     assert generated.run(fake, originals) == whole
+
+
+def test_of_very_many_images_a_sample_is_kept(monkeypatch):
+    fake, originals = results(count=60)
+    whole = rows(generated.run(fake, originals), "How the attacks ended")
+    monkeypatch.setattr(outcomes, "MOST", 20)
+    monkeypatch.setattr(outcomes, "ROWS", 7)  # less than a multiple of three
+    run, found = generated.run(fake, originals), outcomes.read(fake)
+    assert run.texts[0].endswith("are those of 20 of 60 images, at random.")
+    assert rows(run, "How the attacks ended") == whole
+    assert (found.rows // 3).tolist() == [*range(20)] and len({*(found.rows % 3)}) == 3
+    np.testing.assert_array_equal(found.columns["distortion"], fake["distortion"][found.rows])
+    for example in run.gallery.examples:
+        row = example["index"]
+        assert row in found.rows and example["target"] == str(fake["target"][row])
+        shown = pixels(example["images"][2])
+        np.testing.assert_array_equal(shown, np.rint(255 * fake["x_adv"][row, ..., 0]))
+    assert f" of {60:,} images" in run.gallery.note
 
 
 def test_large_images_are_fewer():
