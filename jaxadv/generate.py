@@ -39,8 +39,6 @@ class Config(processes.Settings, source.Settings):
     """Prove lower bounds, too: of a Network of fully connected layers."""
     transfer_to: tuple[str, ...] = ()
     """Networks that are fed the adversarial examples, too."""
-    shard_size: int | None = None
-    """Images per file; by default 4096, of large images fewer."""
     attack: AttackOptions = AttackOptions()
     """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
@@ -60,8 +58,8 @@ def prepared(config: Config) -> tuple[Any, Any, dict[str, Any]]:
         others={other.name: (other.network.logits, other.params) for other in others},
     )
     sizes = {key: getattr(config, key) for key in ("size", "images", "shard_size")}
-    described = manifest(generation, models, examples, **sizes)
-    return examples, generation, described | {"data_source": config.place()}
+    place = {"data_source": config.place()}
+    return examples, generation, manifest(generation, models, examples, **sizes) | place
 
 
 def run(config: Config) -> None:
@@ -72,7 +70,7 @@ def run(config: Config) -> None:
         report.begun(config.out, work, missing)
         with progress_with_rate("attacking", sum(map(work.layout.rows, missing))) as progress:
             generate(*(generation, examples, work, missing), config.workers, progress)
-        report.ended(config.out, examples, work.complete())
+        report.ended(config.out, examples, work.complete(), config.export)
 
 
 def check(config: Config) -> None:

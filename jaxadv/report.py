@@ -18,7 +18,7 @@ from jaxadv.datasets import examples
 from jaxadv.reports import page
 from jaxadv.reports.page import folder, generated
 from jaxadv.runs import arguments, command, settings
-from jaxadv.runs.console import console
+from jaxadv.runs.console import say
 from jaxadv.storage import manifests
 from jaxadv.storage.errors import InputError
 
@@ -57,7 +57,7 @@ def run(config: Config) -> None:
     else:
         runs = folder.runs(Path(config.directory))
     page.write(config.path, runs)
-    console.print(f"The page is {config.path}.", markup=False, soft_wrap=True)
+    say(f"The page is {config.path}.")
 
 
 def read_originals(

@@ -71,10 +71,11 @@ class Examples:
         if not self._length:
             raise InputError("there are no examples")
         chosen = np.linspace(0, self._length - 1, min(self._length, SAMPLED)).astype(int)
-        sample = {int(index): self[int(index)] for index in chosen}
+        sample = {index: self[index] for index in chosen.tolist()}
         self.image_shape = _common_shape(sample)
         self.labelled = any(example.label is not None for example in sample.values())
         self.targeted = any(example.target is not None for example in sample.values())
+        self.sampled = [index for index, each in sample.items() if each.image is not None]
         rows = [tuple(example[:3]) for example in sample.values()]
         self._fingerprint = cache.fingerprint(name, self._length, rows)
 

@@ -72,7 +72,8 @@ class Generation:
             kinds["certified"] = real
         kinds |= {f"transfer/{name}": "int32" for name in self.others}
         columns: dict[str, tuple[str, tuple[int, ...]]] = {"index": ("int64", ())}
-        columns |= {"label": ("int32", ()), "x_adv": (real, (*ways, *image_shape))}
+        columns |= dict.fromkeys(("label", "predicted"), ("int32", ()))
+        columns["x_adv"] = real, (*ways, *image_shape)
         return columns | {name: (dtype, ways) for name, dtype in kinds.items()}
 
     def shard_size(self, image_shape: tuple[int, ...]) -> int:
@@ -85,6 +86,14 @@ class Generation:
         dtypes = self.columns(image_shape).values()
         row = sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in dtypes)
         return max(1, min(4096, SHARD_BYTES // row))
+
+    def checked(self, batch: Batch) -> Batch:
+        """The images, of which one without a target has an error, where the data gives targets."""
+        if self.mode != "given" or batch.targets is None:
+            return batch
+        wanting = (batch.targets == UNKNOWN) & batch.readable
+        given = zip(batch.errors, wanting.tolist(), strict=True)
+        return batch._replace(errors=tuple("it has no target" if no else e for e, no in given))
 
     def __call__(
         self, batch: Batch, first: int, progress: Progress | None = None
@@ -104,6 +113,8 @@ class Generation:
         logits = logits_in_batches(self.logits_fn, self.params, images).astype(_real())
         finite = checks.are_finite(logits)
         found = self._nothing(batch, first, labels)
+        is_image = ~np.isnan(batch.images).any(axis=tuple(range(1, batch.images.ndim)))
+        found["predicted"][:] = np.where(finite & is_image, logits.argmax(axis=1), UNKNOWN)
         found["status"][~finite] = Status.NOT_FINITE
         found["status"][~batch.readable] = Status.UNREADABLE
         (rows,) = np.nonzero(finite & batch.readable)

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import Float
 
+from jaxadv.attacks.stored import logits_in_batches
 from jaxadv.attacks.types import Progress
 from jaxadv.datasets.examples import Examples
 from jaxadv.datasets.reading import read
@@ -17,6 +20,8 @@ from jaxadv.storage.errors import InputError, described
 from jaxadv.storage.manifests import SCHEMA, Layout
 from jaxadv.storage.shards import Run
 from jaxadv.zoo import Model
+
+LOGITS = 2**12  # that a manifest holds of a model, or else those of one image
 
 
 def manifest(
@@ -39,7 +44,7 @@ def manifest(
       shard_size: images of a shard; by default as many as suit.
 
     Raises:
-      ValueError: there would be too many shards.
+      ValueError: there would be too many shards; or a model fails.
     """
     image_shape = examples.image_shape
     columns = generation.columns(image_shape).items()
@@ -48,6 +53,7 @@ def manifest(
         "model": models[0].name,
         "data": {"name": examples.name, "size": size, "fingerprint": examples.fingerprint()},
         "fingerprints": {each.name: _fingerprints(each) for each in models},
+        "logits": _logits(generation, models, examples),
         "classes": None if examples.classes is None else [*examples.classes],
         "mode": generation.mode,
         "target": generation.target,
@@ -65,6 +71,25 @@ def manifest(
 def _fingerprints(model):
     params, code = model.identity
     return {"params": cache.fingerprint(params), "source_file": cache.fingerprint(code)}
+
+
+def _logits(generation, models, examples) -> dict[str, list[list[float | None]]]:
+    """Of images looked at, by model: they depend on more than its fingerprints tell."""
+    functions = (generation.logits_fn, generation.params), *generation.others.values()
+    images = np.array([examples[index].image for index in examples.sampled])
+    return {
+        model.name: _kept(model.name, *function, images)
+        for model, function in zip(models, functions, strict=True)
+    }
+
+
+def _kept(name, logits_fn, params, images: Float[np.ndarray, "B *image"]):
+    try:
+        logits = logits_in_batches(logits_fn, params, images).astype(np.float32)
+    except jax.errors.JaxRuntimeError as error:
+        raise InputError(f"{name}: {described(error)}") from error
+    few = logits[: max(1, LOGITS // logits.shape[1])].tolist()
+    return [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in few]
 
 
 def generate(
@@ -94,6 +119,7 @@ def generate(
     with contextlib.closing(read(examples, rows, batch_size=size, workers=workers)) as batches:
         for shard, batch in zip(missing, batches, strict=True):
             first = shard * size
+            batch = generation.checked(batch)
             _warn_of_errors(batch, first)
             try:
                 columns = generation(batch, first, progress)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from jaxadv.runs import arguments, interruption
 from jaxadv.runs.settings import check_writable
-from jaxadv.storage.errors import InputError
+from jaxadv.storage.errors import InputError, printable
 
 
 def main(
@@ -90,7 +90,7 @@ def _warnings_in_one_line() -> Iterator[None]:
 
     def formatted(message, category, *where, **kwargs):
         if issubclass(category, UserWarning):
-            return f"warning: {message}\n"
+            return f"warning: {printable(str(message))}\n"
         return usual(message, category, *where, **kwargs)
 
     warnings.formatwarning = formatted
@@ -101,7 +101,7 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 
 def _print_error(message):
-    Console(stderr=True).print(message, style="red", markup=False, soft_wrap=True)
+    Console(stderr=True).print(printable(str(message)), style="red", markup=False, soft_wrap=True)
 
 
 def use_all_cores() -> None:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 import rich.progress
 from rich.console import Console
 
+from jaxadv.storage.errors import printable
+
 console = Console()
+
+
+def say(text: str) -> None:
+    """Prints a line as it is, but for what would steer the terminal."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -26,10 +33,17 @@ def progress_bars(*more: rich.progress.ProgressColumn) -> Iterator[rich.progress
 
 @contextlib.contextmanager
 def progress_with_rate(action: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields what is told numbers of images done; draws a bar, with images per second."""
+    """Yields what is told numbers of images done; draws a bar, with images per second.
+
+    It says that the attack is compiled until there are any.
+    """
     with progress_bars(_Rate()) as bars:
-        task = bars.add_task(action, total=total, visible=total > 0)
-        yield lambda count: bars.advance(task, count)
+        task = bars.add_task("compiling", total=total, visible=total > 0)
+
+        def progress(count):
+            bars.update(task, description=action, advance=count)
+
+        yield progress
 
 
 class _Rate(rich.progress.ProgressColumn):

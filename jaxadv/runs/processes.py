@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from jaxadv.runs.settings import check_positive
+from jaxadv.runs.settings import check_positive, check_writable
 
 WEEK = 7 * 24 * 3600  # seconds that a process which has finished waits for the others
 AUTO = "auto"
@@ -18,6 +18,10 @@ class Settings:
 
     config: Path | None = None
     """TOML file with any of the settings; options on the command line come before it."""
+    shard_size: int | None = None
+    """Images per file; by default 4096, of large images fewer."""
+    export: Path | None = None
+    """File .npz for all columns, too, once all are there."""
     workers: int = 0
     """Processes that read and decode images; 0 for a thread of this one."""
     process: int | None = None
@@ -39,12 +43,17 @@ def check(settings: Settings) -> None:
     """Checks the settings, and joins the processes if asked for; before JAX computes anything.
 
     Raises:
+      OSError: what is to be exported cannot be written.
       ValueError: there is no such process, or JAX refuses the coordinator. Where it cannot be
         reached for five minutes, JAX ends the process, and says so.
     """
     process, processes = settings.process, settings.processes
     if settings.workers < 0:
         raise ValueError(f"workers must not be negative, got {settings.workers}")
+    if settings.export is not None:
+        if settings.export.suffix != ".npz":
+            raise ValueError(f"export must be a file .npz, got {settings.export}")
+        check_writable(settings.export.parent)
     if (process is None) != (processes is None):
         raise ValueError("process and processes must be given together")
     check_positive(processes=processes)

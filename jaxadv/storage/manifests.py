@@ -22,6 +22,9 @@ RECORDED = (
     "device",
     "data_source",
 )  # what does not tell one run from another
+LOGITS = "logits"  # of some images, by model: the same if they differ as between machines
+SAME = 1e-3  # of the logits' median deviation, by how much they may, and
+SAME_RELATIVE = 1e-6  # of one that is large, as where a class is masked
 MOST_SHARDS = 10**6
 DTYPES = (
     *("bool", "int8", "uint8", "int16", "int32", "int64"),
@@ -162,8 +165,37 @@ def differences(name: str, old: Any, new: Any) -> Iterator[str]:
         yield f"{name} was {_short(old)} and is {_short(new)}"
 
 
+def other_logits(old: Any, new: dict[str, Any]) -> Iterator[str]:
+    """Which models have other logits than before, in words.
+
+    Args:
+      old: by model, a list of logits for each image, null where not finite; or anything.
+      new: such lists.
+
+    Example:
+      >>> old = {"m": [[0.0, 2.0, None]], "n": [[1.0, 2.0]]}
+      >>> list(other_logits(old, {"m": [[0.0001, 2.0, None]], "n": [[1.0, 2.5]]}))
+      ['n has other logits than before, up to 0.5 apart where they spread by 0.5']
+    """
+    for name in old.keys() & new.keys() if isinstance(old, dict) else ():
+        try:
+            before, now = (np.array(each[name], float) for each in (old, new))
+        except (TypeError, ValueError):
+            before, now = np.zeros(0), np.array(new[name], float)
+        if before.shape != now.shape:
+            yield f"{name} has other logits than before, of the shape {now.shape}"
+            continue
+        finite = before[np.isfinite(before)]
+        spread = np.median(np.abs(finite - np.median(finite))) if len(finite) else 0.0
+        if not np.allclose(now, before, SAME_RELATIVE, SAME * spread, equal_nan=True):
+            apart = np.nan_to_num(np.abs(now - before)).max()
+            yield f"{name} has other logits than before, up to {apart:.3g} apart where they spread \
+by {spread:.3g}"
+
+
 def _digest(manifest):
-    identity = {key: value for key, value in manifest.items() if key not in RECORDED}
+    unlike = *RECORDED, LOGITS
+    identity = {key: value for key, value in manifest.items() if key not in unlike}
     return hashlib.sha256(_text(identity).encode()).hexdigest()
 
 

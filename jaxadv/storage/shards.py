@@ -18,9 +18,11 @@ import numpy as np
 from jaxadv.storage import manifests
 from jaxadv.storage.errors import InputError
 from jaxadv.storage.folder import Folder
-from jaxadv.storage.manifests import RECORDED, Layout
+from jaxadv.storage.manifests import LOGITS, RECORDED, Layout
 
 SUMS = "SHA256SUMS"
+REMEDY = "give another --out, or delete {} to begin anew"
+ELSEWHERE = ": its code, or weights that are not among its parameters, have changed"
 _BLOCK = 2**20  # bytes read at a time
 
 
@@ -172,10 +174,16 @@ def _check_same(folder, old, new):
     changed = {
         key: "; ".join(manifests.differences(key, old.get(key, ...), new.get(key, ...)))
         for key in old | new
+        if key != LOGITS
     }
+    others = "; ".join(manifests.other_logits(old.get(LOGITS), new.get(LOGITS, {})))
+    if others and not any(line for key, line in changed.items() if key not in RECORDED):
+        changed[LOGITS] = others + ELSEWHERE
     for recorded in (False, True):
         lines = [line for key, line in changed.items() if line and recorded == (key in RECORDED)]
         if lines and not recorded:
-            raise InputError(f"{folder} holds another run: {'; '.join(lines)}")
+            raise InputError(
+                f"{folder} holds another run: {'; '.join(lines)}; {REMEDY.format(folder)}"
+            )
         if lines:
             warnings.warn(f"{folder} was begun elsewhere: {'; '.join(lines)}", stacklevel=4)

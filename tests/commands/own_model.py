@@ -47,7 +47,7 @@ class Images:
         return rng.random((4, 4), "float32"), rng.integers(4)
 """
 PROGRAM = '''
-"""Runs the command on eight devices, and kills it before it renames its second shard."""
+"""Runs the command on so many devices, and kills it before it renames its second shard."""
 import os, signal, sys
 import jax
 from jaxadv import generate
@@ -63,8 +63,8 @@ def fatal(temporary, path):
     replace(temporary, path)
 
 cache.os.replace = fatal
-command.use_all_cores = lambda: jax.config.update("jax_num_cpu_devices", 8)
-generate.main(sys.argv[1:])
+command.use_all_cores = lambda: jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+generate.main(sys.argv[2:])
 '''
 
 

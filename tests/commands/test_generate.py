@@ -1,5 +1,6 @@
 """The command `generate`: what it writes, and what it refuses."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from own_model import files, put
 
 from jaxadv import datasets, generate, read_results
+from jaxadv.zoo.imported import imported
 
 
 def test_the_columns_by_name(reference, own_model, tmp_path, generated):
@@ -60,6 +62,29 @@ def test_changed_weights_and_data_are_refused(tmp_path, reference, generated, mo
     )
 
 
+@pytest.mark.parametrize("factor, same", [(1 + 1e-5, True), (1.01, False)])
+def test_other_logits_of_the_same_file_and_parameters(
+    tmp_path, reference, generated, monkeypatch, factor, same
+):
+    import gen_mine
+
+    put(tmp_path, reference)
+    logits = gen_mine.logits
+    scaled = functools.wraps(logits)(lambda params, x: factor * logits(params, x))
+    monkeypatch.setattr(gen_mine, "logits", scaled)
+    imported.cache_clear()
+    generate.prepared.cache_clear()
+    if same:
+        assert generated(tmp_path).startswith("5 of 5 files are there")
+        assert files(tmp_path) == reference
+    else:
+        message = generated.refused(tmp_path)
+        assert f"error: {tmp_path} holds another run: gen_mine:model has other logits" in message
+        assert message.endswith(f"give another --out, or delete {tmp_path} to begin anew\n")
+    imported.cache_clear()
+    generate.prepared.cache_clear()
+
+
 default_rng = np.random.default_rng
 
 
@@ -108,11 +133,12 @@ BAD = {
     "--mode class --target 4": "target must be from 0 to 3, got 4",
     "--mode given": "mode given needs data with targets, got none in gen_mine:Images",
     "--certify": "lower bounds need FullyConnected layers, got LogitsOnly",
-    "--model gen_mine:of_five": "gen_mine:of_five: logits_fn cannot be applied to images of shape",
-    "--transfer-to gen_mine:of_five": "gen_mine:of_five: logits_fn cannot be applied to images",
+    "--model gen_mine:of_five": "logits_fn cannot be applied to 256 images of shape (4, 4)",
+    "--transfer-to gen_mine:of_five": "gen_mine:of_five: logits_fn cannot be applied to 256 images",
     "--transfer-to gen_mine:model gen_mine:model": "transfer_to must be there once each",
     "--model gen_mine:none": "cannot import model 'gen_mine:none'",
     "--model none": "unknown model 'none'",
+    "--export all.zip": "export must be a file .npz, got all.zip",
     "--data nowhere": "cannot read nowhere: it does not exist",
     "--process 1": "process and processes must be given together",
     "--workers -1": "workers must not be negative, got -1",
@@ -133,6 +159,6 @@ def test_places_that_are_none(tmp_path, generated):
 
 
 def test_a_model_that_raises_as_it_runs(tmp_path, generated):
-    message = generated.refused(tmp_path, "--model", "gen_mine:failing")
-    assert "error: images 0 to 3: " in message and "a bug of theirs" in message
-    assert not [*tmp_path.glob("shards/*")]
+    message = generated.refused(tmp_path / "out", "--model", "gen_mine:failing")
+    assert message.startswith("error: gen_mine:failing: ") and "a bug of theirs" in message
+    assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ import sys
 
 import fsspec
 import jax
+import numpy as np
 import pytest
 from own_model import files, put
 
@@ -49,10 +50,14 @@ def status(process):
 
 def test_what_is_complete_is_not_done_again(tmp_path, reference, generated):
     put(tmp_path, reference)
-    printed = generated(tmp_path)
+    export = tmp_path.parent / "all.npz"
+    printed = generated(tmp_path, "--export", str(export))
     assert printed.startswith(f"5 of 5 files are there in {tmp_path}\n")
+    assert printed.endswith(f"shows them, and all columns are in {export}.\n")
     assert "0/0" not in printed
     assert files(tmp_path) == reference and (tmp_path / "report.html").exists()
+    columns = np.load(export)
+    assert columns["index"].tolist() == [*range(20)] and columns["x_adv"].shape == (20, 4, 4)
 
 
 def test_what_is_missing_is_done(tmp_path, reference, generated):
@@ -131,7 +136,7 @@ def test_ctrl_c_ends_in_one_line(tmp_path, reference, generated, capsys):
 def test_killed_on_eight_devices_and_gone_on_with_on_two(
     own_model, tmp_path, reference, start, generated
 ):
-    killed = start(tmp_path, program=(own_model / "program.py",))
+    killed = start(tmp_path, program=(own_model / "program.py", "8"))
     assert status(killed) == -signal.SIGKILL
     assert len([*tmp_path.glob("shards/0*")]) == len([*tmp_path.glob("shards/.*-0*")]) == 1
     with pytest.warns(UserWarning) as warned:
@@ -142,6 +147,21 @@ def test_killed_on_eight_devices_and_gone_on_with_on_two(
         name for name in found.keys() | reference.keys() if found.get(name) != reference.get(name)
     }
     assert different == {"manifest.json", "SHA256SUMS"}  # which has the sum of the manifest
+
+
+@pytest.mark.slow
+def test_four_processes_of_which_one_is_killed_and_restarted(
+    own_model, tmp_path, reference, start, generated
+):
+    share = [f"--process {process} --processes 4".split() for process in range(4)]
+    killed = start(tmp_path, *share[0], program=(own_model / "program.py", "2"))
+    with pytest.warns(UserWarning, match="image 7"):
+        printed = [generated(tmp_path, *each) for each in share[1:]]
+    assert all("files of others are missing" in each for each in printed)
+    assert status(killed) == -signal.SIGKILL
+    assert len([*tmp_path.glob("shards/0*")]) == 4 and not (tmp_path / "SHA256SUMS").exists()
+    generated(tmp_path, *share[0])
+    assert files(tmp_path) == reference
 
 
 @pytest.mark.slow

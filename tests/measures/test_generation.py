@@ -136,10 +136,24 @@ def test_what_fails_harms_no_other_image(mode):
     lost = {name: column[~UNHARMED] for name, column in found.items()}
     expected = np.broadcast_to(np.reshape([4, 3, 3, 3, 3], (5, *[1] * len(ways))), (5, *ways))
     np.testing.assert_array_equal(lost["status"], expected)
+    np.testing.assert_array_equal(found["predicted"][UNHARMED], predictions(IMAGES)[UNHARMED])
+    assert (lost["predicted"] == -1).all()
     assert not lost["success"].any() and not lost["evaluations"].any()
     assert (lost["target"] == -1).all() and np.isnan(lost["distortion"]).all()
     given = np.expand_dims(images[~UNHARMED], 1) if ways else images[~UNHARMED]
     np.testing.assert_array_equal(lost["x_adv"], np.broadcast_to(given, lost["x_adv"].shape))
+
+
+def test_an_image_without_a_target_that_the_data_is_to_give():
+    targets = np.where(UNHARMED, GIVEN, -1).astype("int32")
+    one = generation("given")
+    given = one.checked(batch(targets=targets))
+    assert [error for error in given.errors if error] == ["it has no target"] * 5
+    found, healthy = one(given, FIRST), one(batch(), FIRST)
+    assert (found["status"][~UNHARMED] == 4).all() and (found["target"][~UNHARMED] == -1).all()
+    kept = {name: column[UNHARMED] for name, column in found.items()}
+    assert_same(kept, {name: column[UNHARMED] for name, column in healthy.items()})
+    np.testing.assert_array_equal(found["predicted"], predictions(IMAGES))
 
 
 @pytest.mark.parametrize("mode", ["given", "untargeted", "all-targets"])

@@ -107,15 +107,15 @@ def test_what_is_complete_stays_as_it_is(tmp_path):
     "change, message",
     [
         ({"seed": 1}, "holds another run: seed was 0 and is 1"),
-        ({"options": {"tol": 0.1, "c": [1, 2]}}, r"run: options\.tol was 0\.05 and is 0\.1$"),
-        ({"options": {"tol": 0.05}}, r"options\.c was \[1, 2\] and is not there$"),
+        ({"options": {"tol": 0.1, "c": [1, 2]}}, r"run: options\.tol was 0\.05 and is 0\.1;"),
+        ({"options": {"tol": 0.05}}, r"options\.c was \[1, 2\] and is not there;"),
         (
             {"seed": "x" * 200, "model": "b"},
             "model was 'models:mine' and is 'b'; seed was 0 .{100}",
         ),
         ({"count": 11}, "count was 10 and is 11"),
         ({"seed": False}, "seed was 0 and is False"),
-        ({"options": {"tol": 0.05, "c": [1.0, 2]}}, r"c was \[1, 2\] and is \[1\.0, 2\]$"),
+        ({"options": {"tol": 0.05, "c": [1.0, 2]}}, r"c was \[1, 2\] and is \[1\.0, 2\];"),
         ({"mode": "untargeted"}, "mode was not there and is 'untargeted'"),
     ],
 )
