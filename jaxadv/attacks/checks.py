@@ -91,13 +91,13 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
         numbers = any(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(params))
         hint = PARTITION if numbers and isinstance(error, jax.errors.JAXTypeError) else ""
         raise ValueError(
-            f"logits_fn cannot be applied to images of shape {x.shape}: {error}{hint}"
+            f"logits_fn cannot be applied to {len(x)} images of shape {x.shape[1:]}: {error}{hint}"
         ) from error
     shape = getattr(output, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:
         raise ValueError(
-            f"logits_fn must map {x.shape} images to ({len(x)}, k) logits with k ≥ 2 classes,"
-            f" got {jax.tree.map(lambda a: a.shape, output)}"
+            f"logits_fn must map {len(x)} images of shape {x.shape[1:]} to ({len(x)}, k) logits"
+            f" with k ≥ 2 classes, got {jax.tree.map(lambda a: a.shape, output)}"
         )
     if not jnp.issubdtype(output.dtype, jnp.floating):
         raise ValueError(f"logits_fn must return floating-point logits, got {output.dtype}")

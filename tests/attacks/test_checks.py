@@ -35,7 +35,7 @@ def with_pixel(value):
         ((255 * X).astype(np.uint8), r"must be floating-point numbers in \[0, 1\], got uint8"),
         (X[0], r"must have the shape \(B, …\) with B ≥ 1, got \(3,\)"),
         (X[:0], r"must have the shape \(B, …\) with B ≥ 1, got \(0, 3\)"),
-        (X[:, :1], r"logits_fn cannot be applied to images of shape \(4, 1\)"),
+        (X[:, :1], r"logits_fn cannot be applied to 4 images of shape \(1,\)"),
     ],
 )
 def test_images(x, message):
@@ -61,7 +61,10 @@ def test_target(target, message):
 @pytest.mark.parametrize(
     "function, message",
     [
-        (lambda params, x: x[:, 0], r"must map \(4, 3\) images to \(4, k\) logits .* got \(4,\)"),
+        (
+            lambda params, x: x[:, 0],
+            r"must map 4 images of shape \(3,\) to \(4, k\) .* got \(4,\)",
+        ),
         (lambda params, x: x[:2], r"to \(4, k\) logits with k ≥ 2 classes, got \(2, 3\)"),
         (lambda params, x: x[:, :1], r"with k ≥ 2 classes, got \(4, 1\)"),
         (lambda params, x: (logits_fn(params, x), x), r"got \(\(4, 2\), \(4, 3\)\)"),
