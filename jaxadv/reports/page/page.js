@@ -59,15 +59,22 @@ function gallery({ columns, examples, pixelated }) {
     return element("li", "", button);
   }
 
-  function enlarge(position) {
+  function enlarge(position, focused = "close") {
     enlarged = Math.min(Math.max(position, 0), chosen.length - 1);
-    const close = element("button", "", "close");
-    close.type = "button";
-    close.onclick = () => large.close();
+    const ways = { "← back": -1, "next →": 1, close: 0 };
+    const buttons = Object.entries(ways).map(([name, step]) => {
+      const button = element("button", "", name);
+      button.type = "button";
+      button.disabled = step !== 0 && !chosen[enlarged + step];
+      button.onclick = () => (step ? enlarge(enlarged + step, name) : large.close());
+      return button;
+    });
     const example = chosen[enlarged];
-    large.replaceChildren(images(example), element("span", "words", words(example)), close);
+    const bar = element("span", "pager", ...buttons);
+    large.replaceChildren(images(example), element("span", "words", words(example)), bar);
     if (!large.open) large.showModal();
-    close.focus({ preventScroll: true });
+    const pressed = buttons.find((button) => button.textContent === focused && !button.disabled);
+    (pressed ?? buttons[2]).focus({ preventScroll: true });
   }
 
   function draw() {

@@ -90,6 +90,12 @@ def test_mouse(tab):
     assert dialog.locator(".words").inner_text() == captions(tab)[2]
     tab.keyboard.press("ArrowRight")
     assert dialog.locator(".words").inner_text() == captions(tab)[3]
+    back, on = (dialog.get_by_role("button", name=name) for name in ("back", "next"))
+    on.click()
+    assert dialog.locator(".words").inner_text() == captions(tab)[4]
+    for place in (3, 2, 1, 0):
+        back.click()
+        assert dialog.locator(".words").inner_text() == captions(tab)[place]
     tab.get_by_role("button", name="close").click()
     assert not dialog.is_visible()
 
