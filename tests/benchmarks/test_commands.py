@@ -9,7 +9,16 @@ from jaxadv.runs import command
 
 CORES = "--cores 4096", "cores must be among"
 OUT = "--cores 0 --out pyproject.toml", "cannot write into pyproject.toml"
-NAMES = "attack", "attackbench", "bounded", "generation", "scaling", "sensitivity", "spectral"
+NAMES = (
+    "attack",
+    "attackbench",
+    "bounded",
+    "generation",
+    "processes",
+    "scaling",
+    "sensitivity",
+    "spectral",
+)
 
 
 @pytest.mark.parametrize(
