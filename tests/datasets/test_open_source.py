@@ -239,3 +239,13 @@ def test_arrays_with_almost_the_right_names_are_refused(tmp_path):
     np.savez(path, images=np.zeros((2, 3, 3), "uint8"), label=np.arange(2), ids=np.arange(2))
     with pytest.raises(InputError, match="it has an array called label: is it labels"):
         open_source(str(path))
+
+
+@pytest.mark.parametrize("name", ["labels", "targets"])
+@pytest.mark.parametrize("shape", [(4,), (6,), (), (5, 2)])
+def test_classes_that_do_not_fit_the_images(tmp_path, name, shape):
+    path = tmp_path / "data.npz"
+    np.savez(path, images=np.zeros((5, 2, 2), np.uint8), **{name: np.zeros(shape, int)})
+    message = r"expected images \(N, …\), labels \(N,\)|expected an integer"
+    with pytest.raises(InputError, match=message):
+        open_source(str(path))
