@@ -31,10 +31,14 @@ def test_nonsmooth_boundaries_are_averaged():
     problem = nonsmooth_problem()
     plain, averaged = attack(*problem, smoothing_steps=0), attack(*problem)
     more = attack(*problem, rounds=3)
-    assert averaged.evaluations.mean() >= 150
+    assert averaged.evaluations.mean() >= 120
     assert averaged.distortion.mean() < 0.99 * plain.distortion.mean()
     assert (more.distortion <= averaged.distortion).all()
     assert more.distortion.mean() < averaged.distortion.mean()
+    # The average begins with the minimiser's model, so that few steps lose nothing.
+    few = attack(*problem, smoothing_steps=5)
+    assert few.distortion.mean() < plain.distortion.mean()
+    np.testing.assert_array_less(few.distortion, 1.05 * plain.distortion)
 
 
 def test_smooth_boundaries_are_not_averaged(attacked):
