@@ -48,6 +48,7 @@ class Network:
     layers: tuple[Layer, ...]
     input_shape: tuple[int, ...]
 
+    @functools.partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> Params:
         """Draws parameters, each layer's from the key folded by its index."""
         params, h = {}, jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
