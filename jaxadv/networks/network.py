@@ -48,9 +48,13 @@ class Network:
     layers: tuple[Layer, ...]
     input_shape: tuple[int, ...]
 
-    @functools.partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> Params:
         """Draws parameters, each layer's from the key folded by its index."""
+        drawn = self._drawn(key)  # by names in alphabetical order, as of all that jit returns
+        return {layer.name: drawn[layer.name] for layer in self.layers}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _drawn(self, key):
         params, h = {}, jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
         for index, layer in enumerate(self.layers):
             variables = layer.init(jax.random.fold_in(key, index), jnp.zeros(h.shape))
