@@ -54,8 +54,9 @@ def run(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder, progress_bars() as bars:
         source = Path(folder, "images.npz")
         np.savez(source, images=np.rint(255 * images).astype(np.uint8), labels=labels)
-        task = bars.add_task(config.model, total=1 + len(config.cores))
-        for count in (0, *range(1, len(config.cores) + 1)):
+        most = len(config.cores or ())
+        task = bars.add_task(config.model, total=1 + most)
+        for count in range(1 + most):
             out = Path(folder, str(count))
             few = ("--images", str(config.shard_size)) if not count else ()
             seconds = _generate(config, source, out, max(1, count), few)
@@ -94,7 +95,7 @@ def _generate(config, source, out, count, more):
     usual += ["--shard-size", str(config.shard_size), "--seed", str(config.seed)]
     usual = [sys.executable, "-m", "jaxadv.generate", *usual, "--processes", str(count)]
     start, own, started = time.perf_counter(), os.sched_getaffinity(0), []
-    for process, core in enumerate(config.cores[:count]):
+    for process, core in enumerate((config.cores or ())[:count]):
         os.sched_setaffinity(0, {core})  # which the process inherits
         options = [*usual, "--process", str(process)]
         started.append(subprocess.Popen(options, stdout=subprocess.DEVNULL))

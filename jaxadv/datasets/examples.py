@@ -106,7 +106,9 @@ class Examples:
             return None
         rows = self._records[np.asarray(indices)]
         try:
-            labels, targets = (_classes(rows.get(name), name) for name in ("label", "target"))
+            labels, targets = (
+                _classes(rows[name], name) if name in rows else None for name in ("label", "target")
+            )
             return _scaled(rows["image"]), labels, targets
         except InputError:  # of some
             return None
@@ -214,9 +216,7 @@ def _class(record, name):
 
 
 def _classes(numbers, name):
-    """The labels or targets of several records, or None."""
-    if numbers is None:
-        return None
+    """The labels or targets of several records."""
     if numbers.ndim > 1 or not np.issubdtype(numbers.dtype, np.integer):
         raise InputError(f"its {name} is {numbers.dtype} {numbers.shape[1:]}, expected an integer")
     for number in (numbers.min(), numbers.max()):

@@ -78,14 +78,14 @@ def _logits(generation, models, examples) -> dict[str, list[list[float | None]]]
     functions = (generation.logits_fn, generation.params), *generation.others.values()
     images = np.array([examples[index].image for index in examples.sampled])
     return {
-        model.name: _kept(model.name, *function, images)
+        model.name: _kept(model.name, function, images)
         for model, function in zip(models, functions, strict=True)
     }
 
 
-def _kept(name, logits_fn, params, images: Float[np.ndarray, "B *image"]):
+def _kept(name, function, images: Float[np.ndarray, "B *image"]):
     try:
-        logits = logits_in_batches(logits_fn, params, images).astype(np.float32)
+        logits = logits_in_batches(*function, images).astype(np.float32)
     except jax.errors.JaxRuntimeError as error:
         raise InputError(f"{name}: {described(error)}") from error
     few = logits[: max(1, LOGITS // logits.shape[1])].tolist()

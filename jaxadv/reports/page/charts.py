@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 from jaxtyping import Float
 
@@ -53,7 +54,7 @@ def histogram(values: Float[np.ndarray, "B"], xlabel: str, ylabel: str) -> bytes
         linewidth=0.5,
     )
     axis.set_xlim(left=0)
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator("auto", integer=True))
     return _svg(figure)
 
 
