@@ -84,8 +84,9 @@ def _logits(generation, models, examples) -> dict[str, list[list[float | None]]]
 
 
 def _kept(name, function, images: Float[np.ndarray, "B *image"]):
+    logits_fn, params = function
     try:
-        logits = logits_in_batches(*function, images).astype(np.float32)
+        logits = logits_in_batches(logits_fn, params, images).astype(np.float32)
     except jax.errors.JaxRuntimeError as error:
         raise InputError(f"{name}: {described(error)}") from error
     few = logits[: max(1, LOGITS // logits.shape[1])].tolist()
