@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 import scipy.stats
 from gradients import gradient_seconds
@@ -218,6 +219,7 @@ def draw(path: Path, results: dict[str, dict[str, dict]]) -> None:
         axes.set(xscale="log", yscale="log")
         axes.margins(0.15, 0.15)
         axes.grid(alpha=0.3)
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())  # labels would overlap
         for name, row in rows.items():
             if row["ratio"] is None:
                 continue
