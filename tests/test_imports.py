@@ -20,7 +20,7 @@ FOLDERS = (  # from the top down
 )
 LEVELS = (COMMANDS, *FOLDERS)
 FOLDERS_MAY_NOT = {"PIL", "grain", "jaxopt", "matplotlib", "tensorflow", "tensorflow_datasets"}
-HEAVY = FOLDERS_MAY_NOT | {"flax", "optax", "scipy"}
+HEAVY = FOLDERS_MAY_NOT | {"flax", "optax", "orbax", "scipy"}
 
 
 def imports(path):
@@ -41,6 +41,7 @@ def imports(path):
         ("tensorflow_datasets", {"datasets/tfds.py"}),
         ("flax", {"networks/inverted_residual.py", "networks/layers.py", "zoo/kept.py"}),
         ("grain", {"datasets/reading.py"}),
+        ("orbax", {"storage/checkpoints.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),
         ("tyro", {"runs/arguments.py"}),
         ("rich", {"runs/console.py", "runs/command.py", "reports/tables.py"}),

@@ -1,7 +1,7 @@
 """Training of an autoencoder, and of softmax on its codes."""
 
 import dataclasses
-import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from jaxadv.datasets.dataset import Dataset
 from jaxadv.networks.mnist import autoencoder
 from jaxadv.networks.network import Network, Params
-from jaxadv.training.fit import Progress, Schedule, fit
+from jaxadv.training.fit import Of, Progress, Schedule, fit
 from jaxadv.training.recipes import Supervised
 
 SHARE = 0.9  # of the autoencoder in the time: encoding and decoding costs ten times the softmax
@@ -46,9 +46,14 @@ class SparseAutoencoder:
         return reconstruction + self.sparsity_weight * divergence + self.decay * weights
 
     def train(
-        self, network: Network, dataset: Dataset, key: jax.Array, progress: Progress | None = None
+        self,
+        network: Network,
+        dataset: Dataset,
+        key: jax.Array,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
     ) -> Params:
-        """Trains an `autoencoder_classifier`; see `train`."""
+        """Trains an `autoencoder_classifier`, without checkpoints; see `train`."""
         names = [layer.name for layer in network.layers]
         if len(names) != 2 or names[0] != "features":
             raise ValueError(f"expected an autoencoder_classifier, got layers {names}")
@@ -71,7 +76,7 @@ class SparseAutoencoder:
         features, _ = network.layers
         full = autoencoder(features.units, network.input_shape)
         params = full.init(jax.random.fold_in(key, 0))
-        loss = functools.partial(self.loss, full)
+        loss = Of(self.loss, full)
         images = (np.asarray(dataset.images),)
         params = fit(loss, params, images, self.schedule, jax.random.fold_in(key, 1), progress)
         return {features.name: params[features.name]}

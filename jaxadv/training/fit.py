@@ -1,14 +1,18 @@
 """The optimiser's loop: Adam under lax.scan."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Shaped
+
+from jaxadv.storage.checkpoints import Checkpoints
 
 Progress = Callable[[float], Any]  # told the fraction of the work that is done
 
@@ -33,6 +37,17 @@ class Schedule:
         )
 
 
+class Of(NamedTuple):
+    """A function of a network and more, of this one: equal to others of the same two."""
+
+    function: Callable[..., Any]
+    network: Any
+
+    def __call__(self, *args):
+        """Calls the function."""
+        return self.function(self.network, *args)
+
+
 def fit(
     loss: Callable[..., jax.Array],
     params: Any,
@@ -41,8 +56,14 @@ def fit(
     key: jax.Array,
     progress: Progress | None = None,
     project: Callable[[Any], Any] | None = None,
+    *,
+    prepare: Callable[..., tuple[tuple, Any]] | None = None,
+    state: Any = (),
+    checkpoint: Path | None = None,
 ) -> Any:
     """Minimises loss(params, *minibatch) over shuffled minibatches of `data`.
+
+    Equal functions, as are two `Of` the same, are compiled once for any number of calls.
 
     Args:
       loss: pure function of the parameters and one minibatch of each array of `data`.
@@ -52,8 +73,29 @@ def fit(
       key: the epochs' permutations are drawn from it, folded by the epoch's index.
       progress: called after each epoch with the fraction done.
       project: applied to the parameters after each step.
+      prepare: pure function (params, state, key, *minibatch) -> (what the loss takes in place of
+        the minibatch, state). The gradient does not see how it was made. By default the minibatch.
+      state: of `prepare`, at the start.
+      checkpoint: folder that holds, during the training, how far it is: what was killed goes on
+        from there, to the same bits.
     """
     size = len(data[0])
+    run_epoch, optimizer = _epoch(loss, project, prepare, schedule, size)
+    data = jax.tree.map(jnp.asarray, data)
+    carry = params, optimizer.init(params), state
+    with Checkpoints(checkpoint) as checkpoints:
+        first, carry = checkpoints.restored(carry)
+        for epoch in range(first, schedule.epochs):
+            carry = jax.block_until_ready(run_epoch(carry, jax.random.fold_in(key, epoch), data))
+            checkpoints.keep(epoch + 1, carry)
+            if progress:
+                progress((epoch + 1) / schedule.epochs)
+    return carry[0]
+
+
+@functools.lru_cache(maxsize=8)
+def _epoch(loss, project, prepare, schedule, size):
+    """One epoch on so many images, compiled, and the optimiser."""
     batch_size = min(schedule.batch_size, size)
     steps = size // batch_size
     optimizer = schedule.optimizer(steps * schedule.epochs)
@@ -62,19 +104,18 @@ def fit(
     def run_epoch(carry, key, data):
         batches = jax.random.permutation(key, size)[: steps * batch_size].reshape(steps, batch_size)
 
-        def step(carry, indices):
-            params, state = carry
-            grads = jax.grad(loss)(params, *(array[indices] for array in data))
-            updates, state = optimizer.update(grads, state, params)
+        def step(carry, index_and_indices):
+            index, indices = index_and_indices
+            params, optimizer_state, state = carry
+            minibatch = tuple(array[indices] for array in data)
+            if prepare:
+                step_key = jax.random.fold_in(key, index)
+                minibatch, state = prepare(params, state, step_key, *minibatch)
+            grads = jax.grad(loss)(params, *minibatch)
+            updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
             params = optax.apply_updates(params, updates)
-            return (project(params) if project else params, state), None
+            return (project(params) if project else params, optimizer_state, state), None
 
-        return jax.lax.scan(step, carry, batches)[0]
+        return jax.lax.scan(step, carry, (jnp.arange(steps), batches))[0]
 
-    data = jax.tree.map(jnp.asarray, data)
-    carry = params, optimizer.init(params)
-    for epoch in range(schedule.epochs):
-        carry = jax.block_until_ready(run_epoch(carry, jax.random.fold_in(key, epoch), data))
-        if progress:
-            progress((epoch + 1) / schedule.epochs)
-    return carry[0]
+    return run_epoch, optimizer

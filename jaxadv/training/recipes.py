@@ -1,9 +1,9 @@
 """How networks are trained: by labels, with or without control of their layers' norms."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from jaxadv.datasets.dataset import Dataset
 from jaxadv.networks.lipschitz import layer_bounds
 from jaxadv.networks.network import Network, Params
-from jaxadv.training.fit import Progress, Schedule, fit
+from jaxadv.training.fit import Of, Progress, Schedule, fit
 
 GRAM_ITERATIONS = 5  # in training: norms are at most n^(1/64) too large, mostly much less
 
@@ -24,7 +24,12 @@ class Recipe(Protocol):
     """Trains networks. The repr tells all that the result depends on: kept weights go by it."""
 
     def train(
-        self, network: Network, dataset: Dataset, key: jax.Array, progress: Progress | None = None
+        self,
+        network: Network,
+        dataset: Dataset,
+        key: jax.Array,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
     ) -> Params:
         """Trains a network from a random start; see `train`."""
         ...
@@ -36,6 +41,7 @@ def train(
     recipe: Recipe,
     key: jax.Array,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Params:
     """Trains the network from a random start.
 
@@ -45,6 +51,8 @@ def train(
       recipe: how to train.
       key: everything random follows from it.
       progress: told the fraction done, after each epoch.
+      checkpoint: folder for how far a training by labels is, while it lasts: one that was killed
+        goes on from there, to the same bits.
 
     Returns:
       The parameters of all layers.
@@ -52,7 +60,7 @@ def train(
     Raises:
       ValueError: the recipe is not for such a network.
     """
-    return recipe.train(network, dataset, key, progress)
+    return recipe.train(network, dataset, key, progress, checkpoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,11 @@ class Supervised:
     decay: tuple[float, ...]
     schedule: Schedule
 
+    @property
+    def gradients(self) -> float:
+        """Of the network, per image of a minibatch."""
+        return 1.0
+
     def loss(
         self,
         network: Network,
@@ -70,17 +83,27 @@ class Supervised:
         labels: Int[jax.Array | np.ndarray, " B"],
     ) -> Float[jax.Array, ""]:
         """Mean cross-entropy over a minibatch, and the decay."""
-        logits = network.logits(params, images)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return self.decayed(cross_entropy(network.logits(params, images), labels), network, params)
+
+    def decayed(
+        self, loss: Float[jax.Array, ""], network: Network, params: Params
+    ) -> Float[jax.Array, ""]:
+        """A loss, and the decay."""
         for layer, strength in zip(network.layers, self.decay, strict=True):
             loss += 0.5 * strength * optax.tree.norm(params[layer.name], squared=True)
         return loss
 
     def train(
-        self, network: Network, dataset: Dataset, key: jax.Array, progress: Progress | None = None
+        self,
+        network: Network,
+        dataset: Dataset,
+        key: jax.Array,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
     ) -> Params:
         """Trains all layers together; see `train`."""
-        return _train_all_layers(network, dataset, self, key, progress, self.loss)
+        loss = Of(self.loss, network)
+        return train_all_layers(network, dataset, self, key, progress, loss, checkpoint=checkpoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,42 +134,53 @@ class Controlled:
         return self.supervised.loss(network, params, images, labels) + penalty
 
     def train(
-        self, network: Network, dataset: Dataset, key: jax.Array, progress: Progress | None = None
+        self,
+        network: Network,
+        dataset: Dataset,
+        key: jax.Array,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
     ) -> Params:
         """Trains all layers together; see `train`."""
-        project = None
-        if self.limit is not None:
-            project = functools.partial(_within_norm_balls, network, self.limit)
-        return _train_all_layers(
-            network, dataset, self.supervised, key, progress, self.loss, project
+        return train_all_layers(
+            *(network, dataset, self.supervised, key, progress, Of(self.loss, network)),
+            project=None if self.limit is None else Of(self._within_norm_balls, network),
+            checkpoint=checkpoint,
         )
 
+    def _within_norm_balls(self, network, params):
+        """Scales down the kernels of layers whose norm exceeds the limit."""
+        params, limit = dict(params), self.limit
+        assert limit is not None
+        for bound in layer_bounds(network, params, "gram", GRAM_ITERATIONS):
+            if "kernel" not in params[bound.name]:
+                raise ValueError(f"a limit needs layers with a kernel, got {bound.name} without")
+            layer, scale = params[bound.name], jnp.minimum(1, limit / bound.norm)
+            params[bound.name] = layer | {"kernel": layer["kernel"] * scale}
+        return params
 
-def _within_norm_balls(network, limit, params):
-    """Scales down the kernels of layers whose norm exceeds the limit."""
-    params = dict(params)
-    for bound in layer_bounds(network, params, "gram", GRAM_ITERATIONS):
-        if "kernel" not in params[bound.name]:
-            raise ValueError(f"a limit needs layers with a kernel, got {bound.name} without")
-        layer, scale = params[bound.name], jnp.minimum(1, limit / bound.norm)
-        params[bound.name] = layer | {"kernel": layer["kernel"] * scale}
-    return params
+
+def cross_entropy(
+    logits: Float[jax.Array, "B k"], labels: Int[jax.Array | np.ndarray, " B"]
+) -> Float[jax.Array, ""]:
+    """Its mean over a minibatch."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def _train_all_layers(
+def train_all_layers(
     network: Network,
     dataset: Dataset,
     recipe: Supervised,
     key: jax.Array,
     progress: Progress | None,
     loss: Callable[..., jax.Array],
-    project: Callable[[Params], Params] | None = None,
+    **options: Any,
 ) -> Params:
+    """Trains with a loss(params, *minibatch) on (images, labels); options are those of `fit`."""
     if len(recipe.decay) != len(network.layers):
         raise ValueError(
             f"one weight decay per layer: got {len(recipe.decay)} for {len(network.layers)} layers"
         )
     params = network.init(jax.random.fold_in(key, 0))
     key = jax.random.fold_in(key, 1)
-    loss = functools.partial(loss, network)
-    return fit(loss, params, tuple(dataset), recipe.schedule, key, progress, project)
+    return fit(loss, params, tuple(dataset), recipe.schedule, key, progress, **options)

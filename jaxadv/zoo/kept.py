@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ class Model(NamedTuple):
     train_error: float
     test_error: float
     source: str = ""  # fingerprint of the layers' code, as it was when the model was loaded
+    seconds: float | None = None  # that its training took; of one that was killed, the rest
 
     @property
     def layered(self) -> Network:
@@ -95,14 +97,18 @@ def trained(
     kept = None if retrain else cache.intact(path, lambda path: _read(path, name, network))
     if kept is not None:
         return kept
-    params = training.train(network, splits["train"], recipe, jax.random.key(seed), progress)
+    key, checkpoint = jax.random.key(seed), path.with_suffix(".partial")
+    start = time.perf_counter()
+    params = training.train(network, splits["train"], recipe, key, progress, checkpoint)
+    seconds = time.perf_counter() - start
     model = evaluated(name, network, jax.tree.map(np.asarray, params), splits)
+    model = model._replace(seconds=seconds)
     _write(path, model, run)
     return model
 
 
 def _write(path: Path, model: Model, run: dict[str, str]) -> None:
-    results = {"train_error": model.train_error, "test_error": model.test_error}
+    results = {name: getattr(model, name) for name in ("train_error", "test_error", "seconds")}
     versions = {package: metadata.version(package) for package in ("jaxadv", "jax", "flax")}
     flat: Any = flax.traverse_util.flatten_dict(model.params, sep="/")
     about = run | {"results": json.dumps(results), "versions": json.dumps(versions)}

@@ -104,7 +104,11 @@ def at_zero(
 
 
 def smallest_r(
-    x: Float[jax.Array, " n"], offset: Float[jax.Array, ""], gradient: Float[jax.Array, " n"]
+    x: Float[jax.Array, " n"],
+    offset: Float[jax.Array, ""],
+    gradient: Float[jax.Array, " n"],
+    lower: float = 0.0,
+    upper: float = 1.0,
 ) -> Float[jax.Array, " n"]:
     """The smallest r in the box with offset + gradient·r = 0, clip(−λ gradient): Newton's method.
 
@@ -112,14 +116,14 @@ def smallest_r(
     """
 
     def step(_, multiplier):
-        r = jnp.clip(x - multiplier * gradient, 0, 1) - x
-        held = ((x + r <= 0) & (gradient > 0)) | ((x + r >= 1) & (gradient < 0))
+        r = jnp.clip(x - multiplier * gradient, lower, upper) - x
+        held = ((x + r <= lower) & (gradient > 0)) | ((x + r >= upper) & (gradient < 0))
         free = jnp.where(held, 0.0, gradient)
         missing = offset + jnp.sum(gradient * r)
         return multiplier + missing / jnp.maximum(jnp.sum(free**2), TUNING.tiny)
 
     multiplier = jax.lax.fori_loop(0, TUNING.newton_steps, step, jnp.zeros_like(offset))
-    return jnp.clip(x - multiplier * gradient, 0, 1) - x
+    return jnp.clip(x - multiplier * gradient, lower, upper) - x
 
 
 def noise_for(x: Float[jax.Array, " n"]) -> Float[jax.Array, " m"]:

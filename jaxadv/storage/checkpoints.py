@@ -1,0 +1,80 @@
+"""How far long work is, kept by orbax while it lasts."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxadv.storage import cache
+
+INTERVAL = 20.0  # seconds between two checkpoints, at least
+
+
+class Checkpoints:
+    """The last state of a loop, in a folder that is removed when the loop has ended.
+
+    A context manager. Without a folder, nothing is kept.
+
+    Example:
+      >>> with Checkpoints(None) as checkpoints:
+      ...     first, total = checkpoints.restored(0)
+      ...     for number in range(first, 3):
+      ...         checkpoints.keep(number + 1, total := total + number)
+      >>> total
+      3
+    """
+
+    def __init__(self, folder: Path | None, interval: float | None = None):
+        self._folder = folder
+        self._interval = INTERVAL if interval is None else interval
+        self._manager: Any = None
+
+    def __enter__(self) -> "Checkpoints":
+        if self._folder is not None:
+            self._open(self._folder)
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if self._manager is not None:
+            self._manager.close()
+            if kind is None and self._folder is not None:
+                shutil.rmtree(self._folder)
+
+    def _open(self, folder: Path) -> None:
+        import orbax.checkpoint as ocp  # which takes a second
+
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._arguments, self._last = ocp.args, time.monotonic()
+
+    def restored(self, state: Any) -> tuple[int, Any]:
+        """How many steps are done, and the state after them; (0, state) if nothing was kept.
+
+        A damaged folder is set aside with a warning.
+
+        Args:
+          state: a pytree of arrays at the start.
+        """
+        if self._manager is None or self._folder is None:
+            return 0, state
+        kept = cache.intact(self._folder, lambda _: self._read(state))
+        if not self._folder.is_dir():  # it was set aside
+            self._manager.close()
+            self._open(self._folder)
+        return (0, state) if kept is None else kept
+
+    def _read(self, state):
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        return step, self._manager.restore(step, args=self._arguments.StandardRestore(like))
+
+    def keep(self, step: int, state: Any) -> None:
+        """Keeps the state after so many steps, unless the last one was kept just now."""
+        if self._manager is None or time.monotonic() - self._last < self._interval:
+            return
+        self._manager.save(step, args=self._arguments.StandardSave(state))
+        self._last = time.monotonic()
