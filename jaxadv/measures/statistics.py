@@ -208,3 +208,16 @@ def _drawn(count, seed):
 
 def _percentiles(means, level):
     return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def paired_p(differences: Float[np.ndarray, " S"]) -> float | None:
+    """P of the two-sided t test that paired differences have the mean 0; None for fewer than two.
+
+    Example:
+      >>> round(paired_p(np.array([1.0, 2.0, 3.0])), 3)
+      0.074
+    """
+    if len(differences) < 2 or np.ptp(differences) == 0:
+        return None
+    t = differences.mean() / (differences.std(ddof=1) / math.sqrt(len(differences)))
+    return float(2 * scipy.stats.t.sf(abs(t), len(differences) - 1))

@@ -249,3 +249,36 @@ def stacked(path: Path, x: Points, panels: Mapping[str, Mapping[str, Points]], x
     axes[-1].set_xticks([], minor=True)
     axes[-1].set_xlabel(xlabel)
     save(figure, path)
+
+
+class Training(NamedTuple):
+    """What S trainings in one way gave."""
+
+    name: str
+    errors: np.ndarray  # (S,) in per cent
+    distortions: np.ndarray  # (S,) means, NaN where there is none
+    accuracy: np.ndarray  # (D,) in per cent
+
+
+def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]) -> None:
+    """Draws errors by row, errors against distortions, and accuracy against D distortions."""
+    figure = matplotlib.figure.Figure(
+        figsize=(14, 1.8 + 0.32 * max(8, len(rows))), layout="constrained"
+    )
+    by_row, against, curves = figure.subplots(1, 3)
+    for index, row in enumerate(rows):
+        place, marker = len(rows) - 1 - index, "os^v"[index // 10 % 4]
+        style = {"color": f"C{index % 10}", "marker": marker}
+        by_row.plot(row.errors, np.full(len(row.errors), place), alpha=0.4, ls="none", **style)
+        by_row.plot(row.errors.mean(), place, "|", color="black", markersize=14)
+        against.plot(row.distortions, row.errors, alpha=0.8, ls="none", **style)
+        curves.plot(distortions, row.accuracy, color=style["color"], label=row.name)
+        curves.lines[-1].set_linestyle(["-", "--", ":"][index // 10 % 3])
+    by_row.set_yticks(range(len(rows)), [row.name for row in rows][::-1])
+    by_row.set(xlabel="test error (%)")
+    against.set(xlabel="distortion to the nearest class (RMS)", ylabel="test error (%)")
+    curves.set(xlabel="distortion (RMS)", ylabel="accuracy found (%)")
+    for axis in (by_row, against, curves):
+        axis.grid(alpha=0.3)
+    curves.legend(fontsize=8)
+    save(figure, path)

@@ -7,6 +7,7 @@ from jaxadv.networks.network import Network
 from jaxadv.training.autoencoder import SparseAutoencoder
 from jaxadv.training.fit import Schedule
 from jaxadv.training.recipes import Recipe, Supervised
+from jaxadv.zoo import adversarial
 
 
 class Entry(NamedTuple):
@@ -42,3 +43,4 @@ ZOO = {
     "LeNet-5": Entry(lenet(), Supervised((1e-5,) * 5, Schedule(5, 100, 0.002))),
     "CNN": Entry(cnn(32, 64), Supervised((1e-5,) * 4, Schedule(2, 100, 0.002))),
 }
+ZOO |= adversarial.named({name: entry.network for name, entry in ZOO.items()}, Entry)
