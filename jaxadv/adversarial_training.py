@@ -34,7 +34,7 @@ class Config(trainings.Settings):
     distortions: tuple[float, ...] = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
     """Distortions at which the share of images is counted that have no example so near."""
     attack: AttackOptions = AttackOptions.quick()
-    """Settings of the attack."""
+    """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
 
 def run(config: Config) -> None:

@@ -7,9 +7,7 @@ from jaxadv import adversarial_training, zoo
 from jaxadv.zoo import adversarial
 
 COMMAND = adversarial_training
-OPTIONS = (
-    "--models small --ways decay hidden1 paper --epochs 2 --seeds 2 --images 20 --seed 3".split()
-)
+OPTIONS = "--models small --ways decay hidden1 paper --epochs 2 --seeds 2 --images 16 --balls 8 --seed 3".split()
 DISTORTIONS = "nearest", "random", "certified"
 
 
