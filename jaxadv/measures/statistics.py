@@ -221,3 +221,20 @@ def paired_p(differences: Float[np.ndarray, " S"]) -> float | None:
         return None
     t = differences.mean() / (differences.std(ddof=1) / math.sqrt(len(differences)))
     return float(2 * scipy.stats.t.sf(abs(t), len(differences) - 1))
+
+
+def pairs_needed(
+    differences: Float[np.ndarray, " S"], effect: float, power: float = 0.8
+) -> int | None:
+    """How many pairs the t test needs to find a mean difference, with these differences' variance.
+
+    By the normal approximation, at a level of 5 %; None for fewer than two differences.
+
+    Example:
+      >>> pairs_needed(np.array([-0.12, 0.0, 0.12]), 0.05)
+      46
+    """
+    if len(differences) < 2:
+        return None
+    z = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) + scipy.stats.norm.ppf(power)
+    return max(2, math.ceil((z * differences.std(ddof=1) / effect) ** 2))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from jaxadv.measures.adversarial_training import Trained
-from jaxadv.measures.statistics import crossed_mean, paired_p
+from jaxadv.measures.statistics import crossed_mean, paired_p, pairs_needed
 from jaxadv.reports import plots, transfer
 from jaxadv.reports.tables import Figures, Table, decimals, percent, run_of
 from jaxadv.zoo.adversarial import BASELINES, MARK
 
+EFFECT = 0.0005  # difference of test errors that `seeds_needed` is for
 DISTORTIONS = "nearest", "random", "certified"
 
 
@@ -24,8 +25,8 @@ def figures(
     """Errors, distortions and costs, per way of training and seed.
 
     Test errors have the standard error of their mean over seeds, and differences to the baselines,
-    paired by seed, have 95 % t intervals over seeds, for the test set as it is. Distortions have
-    intervals over seeds and images.
+    paired by seed, have 95 % t intervals over seeds, for the test set as it is, and say how many
+    seeds would show one of 0.05 points. Distortions have intervals over seeds and images.
 
     Args:
       trained: what was measured.
@@ -52,7 +53,8 @@ def figures(
 
 def _less(trained, other):
     differences = trained.test_error - other.test_error
-    return _estimate(differences[:, None]) | {"p": paired_p(differences)}
+    needed = pairs_needed(differences, EFFECT)
+    return _estimate(differences[:, None]) | {"p": paired_p(differences), "seeds_needed": needed}
 
 
 def _row(trained, seeds):

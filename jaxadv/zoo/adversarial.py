@@ -1,6 +1,6 @@
 """Trainings on adversarial examples, and what they are compared with, by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxadv.networks.network import Network
@@ -77,13 +77,4 @@ def trainings(name: str, network: Network, epochs: int = EPOCHS) -> dict[str, Wa
         "layers": mixed(Source(INPUT, step), *map(fresh, hidden)),
         "vat": VirtualAdversarial(supervised, chosen.virtual_length),
         "pgd": mixed(Source(INPUT, several), clean=0.0),
-    }
-
-
-def named(networks: Mapping[str, Network], entry: Callable[..., NamedTuple]) -> dict:
-    """An entry of network and recipe for each training of each network, by name."""
-    return {
-        f"{name}{MARK}{kind}": entry(networks[name], recipe)
-        for name in CHOSEN
-        for kind, recipe in trainings(name, networks[name]).items()
     }

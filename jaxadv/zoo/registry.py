@@ -43,4 +43,8 @@ ZOO = {
     "LeNet-5": Entry(lenet(), Supervised((1e-5,) * 5, Schedule(5, 100, 0.002))),
     "CNN": Entry(cnn(32, 64), Supervised((1e-5,) * 4, Schedule(2, 100, 0.002))),
 }
-ZOO |= adversarial.named({name: entry.network for name, entry in ZOO.items()}, Entry)
+ZOO |= {
+    f"{name}{adversarial.MARK}{way}": Entry(ZOO[name].network, recipe)
+    for name in adversarial.CHOSEN
+    for way, recipe in adversarial.trainings(name, ZOO[name].network).items()
+}

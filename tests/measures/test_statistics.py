@@ -14,6 +14,8 @@ from jaxadv.measures.statistics import (
     equivalent,
     holm,
     least_p,
+    paired_p,
+    pairs_needed,
 )
 
 
@@ -146,3 +148,14 @@ def test_bootstrap_of_the_median(count):
     ours = bootstrap_median(values, seed=0)
     np.testing.assert_allclose(ours, theirs, rtol=0.05)
     np.testing.assert_array_equal(ours, bootstrap_median(values, seed=0))
+
+
+def test_paired_differences_against_scipy_and_simulation():
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.5, 1, 12)
+    expected = scipy.stats.ttest_1samp(differences, 0).pvalue
+    assert paired_p(differences) == pytest.approx(expected)
+    assert paired_p(differences[:1]) is None and pairs_needed(differences[:1], 0.1) is None
+    count = pairs_needed(differences / differences.std(ddof=1), 0.4)
+    p = scipy.stats.ttest_1samp(rng.normal(0.4, 1, (4000, count)), 0, axis=1).pvalue
+    assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.03)
