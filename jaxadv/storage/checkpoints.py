@@ -29,11 +29,10 @@ class Checkpoints:
     def __init__(self, folder: Path | None, interval: float | None = None):
         self._folder = folder
         self._interval = INTERVAL if interval is None else interval
+        self._last = time.monotonic()
         self._manager: Any = None
 
     def __enter__(self) -> "Checkpoints":
-        if self._folder is not None:
-            self._open(self._folder)
         return self
 
     def __exit__(self, kind, *_) -> None:
@@ -41,13 +40,6 @@ class Checkpoints:
             self._manager.close()
             if kind is None and self._folder is not None:
                 shutil.rmtree(self._folder)
-
-    def _open(self, folder: Path) -> None:
-        import orbax.checkpoint as ocp  # which takes a second
-
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        self._arguments, self._last = ocp.args, time.monotonic()
 
     def restored(self, state: Any) -> tuple[int, Any]:
         """How many steps are done, and the state after them; (0, state) if nothing was kept.
@@ -57,24 +49,35 @@ class Checkpoints:
         Args:
           state: a pytree of arrays at the start.
         """
-        if self._manager is None or self._folder is None:
+        if self._folder is None or not self._folder.is_dir():
             return 0, state
         kept = cache.intact(self._folder, lambda _: self._read(state))
-        if not self._folder.is_dir():  # it was set aside
+        if not self._folder.is_dir() and self._manager is not None:  # it was set aside
             self._manager.close()
-            self._open(self._folder)
+            self._manager = None
         return (0, state) if kept is None else kept
 
     def _read(self, state):
-        step = self._manager.latest_step()
+        manager, arguments = self._opened()
+        step = manager.latest_step()
         if step is None:
             return None
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        return step, self._manager.restore(step, args=self._arguments.StandardRestore(like))
+        return step, manager.restore(step, args=arguments.StandardRestore(like))
 
     def keep(self, step: int, state: Any) -> None:
         """Keeps the state after so many steps, unless the last one was kept just now."""
-        if self._manager is None or time.monotonic() - self._last < self._interval:
+        if self._folder is None or time.monotonic() - self._last < self._interval:
             return
-        self._manager.save(step, args=self._arguments.StandardSave(state))
+        manager, arguments = self._opened()
+        manager.save(step, args=arguments.StandardSave(state))
         self._last = time.monotonic()
+
+    def _opened(self):
+        """orbax's manager of the folder, which is made only where it is needed, and arguments."""
+        import orbax.checkpoint as ocp  # which takes a second
+
+        if self._manager is None and self._folder is not None:
+            options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+            self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+        return self._manager, ocp.args
