@@ -74,7 +74,7 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def _opened(self):
-        """orbax's manager of the folder, which is made only where it is needed, and arguments."""
+        """The folder's manager, made only where it is needed, and orbax's arguments."""
         import orbax.checkpoint as ocp  # which takes a second
 
         if self._manager is None and self._folder is not None:
