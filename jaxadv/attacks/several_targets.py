@@ -155,9 +155,9 @@ def _nearest_classes(logits_fn, params, x, label, classes, likely):
         norms = jnp.sqrt(jnp.sum(gradients**2, axis=tuple(range(1, gradients.ndim))))
         distance = (logits[label] - values) / norms
         distance = jnp.where(jnp.isnan(distance), jnp.inf, distance)
-        # Where x is misclassified, the nearest is the class it is taken for.
-        distance = distance.at[0].min(jnp.where(values[0] > logits[label], -jnp.inf, jnp.inf))
-        return indices[jnp.argsort(distance)[:classes]]
+        nearest = indices[jnp.argsort(distance)[:classes]]
+        # Where x is misclassified, only the class it is taken for: there is nothing to look for.
+        return jnp.where(values[0] > logits[label], indices[0], nearest)
 
     batch_size = side_by_side(8, x[0], each=likely)
     return jax.lax.map(lambda pair: distances(*pair), (x, label), batch_size=batch_size)

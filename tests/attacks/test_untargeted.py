@@ -48,6 +48,8 @@ def test_untargeted_finds_x_already_wrong_among_several_classes():
     x = np.full((1, 2), 0.1, np.float32)
     result = untargeted(logits, None, x, np.array([0]), plain, classes=1)
     assert (result.status, result.target, result.distortion) == (Status.ALREADY_TARGET, 1, 0)
+    both = untargeted(logits, None, x, np.array([0]), plain)
+    assert both.target == 1 and both.evaluations == 2 + 2  # to look for the nearest, and at x
 
 
 def test_untargeted_leaves_the_label_where_most_classes_are_masked():

@@ -47,6 +47,9 @@ function gallery({ columns, examples, pixelated }) {
       image.src = `data:image/png;base64,${png}`;
       image.alt = `${title} of image ${example.index}`;
       image.decoding = "sync"; // no blank frame between two pages
+      const header = Array.from(atob(png.slice(0, 32)), (byte) => byte.charCodeAt(0));
+      image.width = 256 * header[18] + header[19]; // so that there is room before it is loaded
+      image.height = 256 * header[22] + header[23];
       return element("span", "", title, image);
     });
     return element("span", pixelated ? "images small" : "images", ...shown);
