@@ -19,6 +19,7 @@ from jaxadv.attacks.lockstep.state import (
     averaging,
     entering,
     finely,
+    left_for_averaging,
     nonsmooth,
     penalty_and_weight,
 )
@@ -34,7 +35,8 @@ def probed(
     """Compares gradients at two points displaced by noise: is the boundary smooth?"""
     squares = lane.point.g_g, products.g_g
     cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
-    steps = jnp.where(cosine < TUNING.nonsmooth, affordable_averaging(options, lane), 0)
+    averages = (cosine < TUNING.nonsmooth) & (left_for_averaging(options, lane) > TUNING.reserve)
+    steps = jnp.where(averages, affordable_averaging(options, lane), 0)
     factor = jnp.where(steps > 0, TUNING.nonsmooth_temperature, 1.0)
     start = lane.start._replace(temperature=factor * lane.start.temperature)
     lane = lane._replace(point=lane.point._replace(g_g=products.g_g))

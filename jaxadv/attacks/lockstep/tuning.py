@@ -109,7 +109,7 @@ class Tuning(NamedTuple):
     """There: tolerances of the coarse and the fine descents, where that asked for is smaller.
     LeNet-5 −0.17, −0.18 (+4, −1)."""
     reserve: int = 20
-    """Gradients that are left to the descent afterwards."""
+    """Gradients that are left to the descent before averaging, and to that afterwards."""
     newton_steps: int = 4
     """To the smallest r in the box. LeNet-5 −0.50, 0 (0, 0)."""
     tiny: float = 1e-30
