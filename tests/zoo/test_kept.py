@@ -140,6 +140,7 @@ def test_file_is_safetensors_and_says_what_it_holds(tmp_path, splits):
     assert json.loads(metadata["results"]) == {
         "train_error": model.train_error,
         "test_error": model.test_error,
+        "seconds": model.seconds,
     }
     assert len(header) == 4
     for key, entry in header.items():
