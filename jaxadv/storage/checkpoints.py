@@ -73,7 +73,7 @@ class Checkpoints:
         manager.save(step, args=arguments.StandardSave(state))
         self._last = time.monotonic()
 
-    def _opened(self):
+    def _opened(self) -> tuple[Any, Any]:
         """The folder's manager, made only where it is needed, and orbax's arguments."""
         import orbax.checkpoint as ocp  # which takes a second
 
