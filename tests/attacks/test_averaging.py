@@ -41,6 +41,14 @@ def test_nonsmooth_boundaries_are_averaged():
     np.testing.assert_array_less(few.distortion, 1.05 * plain.distortion)
 
 
+def test_a_budget_that_leaves_no_averaging_is_spent_on_descents_as_where_there_is_none():
+    """Once the temperature was raised all the same, and fewer targets were reached."""
+    problem = nonsmooth_problem()
+    probed = attack(*problem, max_evaluations=40)
+    plain = attack(*problem, max_evaluations=38, smoothing_steps=0)
+    np.testing.assert_array_equal(probed.x_adv, plain.x_adv)
+
+
 def test_smooth_boundaries_are_not_averaged(attacked):
     *_, result = attacked
     assert np.median(result.evaluations) <= 70
