@@ -18,6 +18,7 @@ ALTS = {  # what pictures show, by their names; {} stands for what * is
     "examples.png": "Originals, distorted images and differences for each model",
     "robustness.png": "Error on originals, examples and amplified ones against noise",
     "density.png": "Fraction of perturbations that change the class against their norm",
+    "adversarial_training.png": "Errors by training, errors and accuracy against distortion",
     "certificates.png": "Smallest distortion found and lower bounds, for each image",
     "control.png": "Distortions found and certified, and errors, against the Lipschitz bound",
     "units.png": "Label agreement of units and random directions",
