@@ -156,6 +156,20 @@ def test_nothing_is_wider_than_the_screen(tab, width):
         assert button.bounding_box()["height"] >= 38
 
 
+@pytest.mark.parametrize("width, height", [(390, 660), (844, 390)])
+def test_buttons_stay_where_they_are_on_short_screens(tab, width, height):
+    """Images that were not there yet had no height: the buttons went out of sight at the 13th."""
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.locator("#cards button").nth(10).click()
+    button = tab.locator("dialog .pager button", has_text="next")
+    box = button.bounding_box()
+    assert box["y"] + box["height"] <= height
+    for _ in range(4):
+        tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    words = tab.locator("dialog .words").inner_text()
+    assert words.startswith(f"#{indices(tab)[10] + 4}:")
+
+
 def test_on_paper_without_controls(tab):
     tab.emulate_media(media="print")
     assert not tab.locator("#controls").is_visible()
