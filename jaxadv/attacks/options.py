@@ -104,7 +104,7 @@ class AttackOptions:
 
     @classmethod
     def quick(cls, **settings: Any) -> "AttackOptions":
-        """A quarter to a half of the gradients, distortions about 1 % larger; settings as given.
+        """A quarter to a half of the gradients, distortions 0.4 to 1.5 % larger; settings as given.
 
         On photographs they are larger by more, and on small networks of which few pixels reach the
         target, it fails more often.
