@@ -29,7 +29,7 @@ def test_linear_classifier_reaches_closed_form(solver, images, scale, penalty):
     assert (result.status == Status.SUCCESS).all()
     ratio = result.distortion / expected
     assert ratio.min() >= 1 - 1e-5
-    assert ratio.max() <= 1.001
+    assert ratio.max() <= 1.0015
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -102,7 +102,7 @@ def test_linear_classifier_of_many_classes_reaches_the_optimum(
     ratio = result.distortion * np.sqrt(pixels) / bound
     assert ratio.min() >= 1 - 1e-5
     assert ratio.mean() <= 1.00025
-    assert ratio.max() <= 1.001
+    assert ratio.max() <= 1.0015
 
 
 def test_a_fine_descent_that_makes_no_step_ends():

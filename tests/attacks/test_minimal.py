@@ -119,4 +119,4 @@ def test_quick_options_take_fewer_gradients(attacked, mlp_on_mnist):
     result = minimal_adversarial(network.logits, params, x, target, AttackOptions.quick())
     assert result.success.all()
     assert result.evaluations.mean() <= 0.75 * expected.evaluations.mean()
-    assert result.distortion.mean() <= 1.01 * expected.distortion.mean()
+    assert result.distortion.mean() <= 1.015 * expected.distortion.mean()
