@@ -113,9 +113,7 @@ def _solved(programs, whole, problems, progress):
 
 def _begin(logits_fn, lanes, options, params, x, target, count):
     hidden = _hidden(logits_fn, lanes, params, x, target, count)
-    state = lockstep.begin(options, lanes, x, target, hidden, count[0])
-    # Of no weak types, as is what `advance` returns, which is compiled anew for other types.
-    return jax.tree.map(lambda array: jax.lax.convert_element_type(array, array.dtype), state)
+    return lockstep.begin(options, lanes, x, target, hidden, count[0])
 
 
 def _advance(logits_fn, lanes, options, params, ticks, x, target, count, state):

@@ -67,7 +67,7 @@ def begin(
         hidden=hidden,
         noise=noise_for(flat[0]),
         tick=jnp.zeros(1, int),
-        next_problem=jnp.full(1, lanes),
+        next_problem=jnp.full(1, lanes, int),
         lane=_loaded((flat, targets, hidden), count, first),
         vectors=Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x),
         pairs=no_pairs(options.history_size, lanes, flat.shape[1], images.dtype),

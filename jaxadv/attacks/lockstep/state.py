@@ -131,7 +131,7 @@ def loaded(
     return Lane(
         problem=problem,
         target=target,
-        stage=jnp.where(problem < count, Stage.START, Stage.DONE),
+        stage=jnp.where(problem < count, at_stage(Stage.START), at_stage(Stage.DONE)),
         spent=none,
         evaluations=none,
         by_stage=jnp.zeros(Stage.DONE, none.dtype),
@@ -190,7 +190,7 @@ def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
 
 
 def at_stage(stage: Stage) -> Int[jax.Array, ""]:
-    """A stage as lanes hold it."""
+    """A stage as lanes hold it: of no weak type, for which the loop would be compiled anew."""
     return jnp.array(stage, int)
 
 
