@@ -1,20 +1,24 @@
 """Training on adversarial examples of the layers' outputs (Szegedy et al., 2013, sec. 4.2)."""
 
 import dataclasses
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from jaxadv.datasets.dataset import Dataset
 from jaxadv.networks.network import Network, Params
 from jaxadv.training import pools
-from jaxadv.training.fit import Of, Progress
-from jaxadv.training.perturbations import Examples, GradientSteps, MinimumDistortion, box_of
-from jaxadv.training.recipes import Supervised, cross_entropy, train_all_layers
+from jaxadv.training.fit import Of
+from jaxadv.training.perturbations import (
+    Examples,
+    GradientSteps,
+    MinimumDistortion,
+    box_of,
+    check_positive,
+)
+from jaxadv.training.recipes import Extended, Supervised, cross_entropy
 
 INPUT = "input"  # the name of the images, where a layer's is asked for
 
@@ -37,8 +41,7 @@ class Source:
     """Examples drawn from the pool per step."""
 
     def __post_init__(self):
-        if not 0 < self.weight < float("inf"):
-            raise ValueError(f"weight must be positive and finite, got {self.weight}")
+        check_positive(weight=self.weight)
         if self.made < 1 or self.drawn < 1:
             raise ValueError(f"made and drawn must be at least 1, got {self.made}, {self.drawn}")
         if self.slots and self.slots < self.made:
@@ -56,7 +59,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Adversarial:
+class Adversarial(Extended):
     """As `supervised`, with adversarial examples of layers' outputs mixed in all the time.
 
     The loss is `clean` · the mean cross-entropy of the minibatch, plus for each source its weight ·
@@ -191,18 +194,6 @@ class Adversarial:
             total += source.weight * mean
         return self.supervised.decayed(total, network, params)
 
-    def train(
-        self,
-        network: Network,
-        dataset: Dataset,
-        key: jax.Array,
-        progress: Progress | None = None,
-        checkpoint: Path | None = None,
-    ) -> Params:
-        """Trains all layers together; see `jaxadv.training.train`."""
-        return train_all_layers(
-            *(network, dataset, self.supervised, key, progress, Of(self.loss, network)),
-            prepare=Of(self.prepare, network),
-            state=self.initial(network),
-            checkpoint=checkpoint,
-        )
+    def options(self, network: Network) -> dict[str, Any]:
+        """See `Extended`."""
+        return {"prepare": Of(self.prepare, network), "state": self.initial(network)}

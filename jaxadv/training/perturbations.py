@@ -87,7 +87,7 @@ class GradientSteps:
     """Start from a random point of the sphere."""
 
     def __post_init__(self):
-        _check_positive(length=self.length, steps=self.steps)
+        check_positive(length=self.length, steps=self.steps)
 
     @property
     def gradients(self) -> float:
@@ -132,7 +132,7 @@ class MinimumDistortion:
     """By which r is lengthened at last."""
 
     def __post_init__(self):
-        _check_positive(rounds=self.rounds, factor=self.factor)
+        check_positive(rounds=self.rounds, factor=self.factor)
 
     @property
     def gradients(self) -> float:
@@ -219,7 +219,8 @@ def unit(r: Float[jax.Array, "B *shape"]) -> Float[jax.Array, "B *shape"]:
     return r / jnp.maximum(_norm(r), 1e-12)
 
 
-def _check_positive(**settings: float):
+def check_positive(**settings: float) -> None:
+    """Raises ValueError unless all are positive and finite."""
     for name, value in settings.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -106,8 +106,34 @@ class Supervised:
         return train_all_layers(network, dataset, self, key, progress, loss, checkpoint=checkpoint)
 
 
+class Extended:
+    """A recipe like `supervised`, but for its loss, and for what else `fit` is to do."""
+
+    supervised: Supervised
+    loss: Callable[..., jax.Array]  # of network, parameters and minibatch
+
+    def options(self, network: Network) -> dict[str, Any]:
+        """Those of `fit`, but for `checkpoint`."""
+        return {}
+
+    def train(
+        self,
+        network: Network,
+        dataset: Dataset,
+        key: jax.Array,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
+    ) -> Params:
+        """Trains all layers together; see `train`."""
+        return train_all_layers(
+            *(network, dataset, self.supervised, key, progress, Of(self.loss, network)),
+            checkpoint=checkpoint,
+            **self.options(network),
+        )
+
+
 @dataclasses.dataclass(frozen=True)
-class Controlled:
+class Controlled(Extended):
     """As `supervised`, with the layers' operator norms ‖W‖ under control (sec. 4.3).
 
     Adds `strength` · Σ ‖W‖² to the loss; and after each step, layers whose ‖W‖ exceeds `limit` are
@@ -133,20 +159,9 @@ class Controlled:
             penalty = self.strength * sum(bound.norm**2 for bound in bounds)
         return self.supervised.loss(network, params, images, labels) + penalty
 
-    def train(
-        self,
-        network: Network,
-        dataset: Dataset,
-        key: jax.Array,
-        progress: Progress | None = None,
-        checkpoint: Path | None = None,
-    ) -> Params:
-        """Trains all layers together; see `train`."""
-        return train_all_layers(
-            *(network, dataset, self.supervised, key, progress, Of(self.loss, network)),
-            project=None if self.limit is None else Of(self._within_norm_balls, network),
-            checkpoint=checkpoint,
-        )
+    def options(self, network: Network) -> dict[str, Any]:
+        """Where there is a limit, the projection onto it."""
+        return {} if self.limit is None else {"project": Of(self._within_norm_balls, network)}
 
     def _within_norm_balls(self, network, params):
         """Scales down the kernels of layers whose norm exceeds the limit."""

@@ -1,21 +1,20 @@
 """What training on adversarial examples is compared with: dropout and virtual adversaries."""
 
 import dataclasses
-from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxadv.datasets.dataset import Dataset
 from jaxadv.networks.network import Network, Params
-from jaxadv.training.fit import Of, Progress
-from jaxadv.training.perturbations import unit
-from jaxadv.training.recipes import Supervised, cross_entropy, train_all_layers
+from jaxadv.training.fit import Of
+from jaxadv.training.perturbations import check_positive, unit
+from jaxadv.training.recipes import Extended, Supervised, cross_entropy
 
 
 @dataclasses.dataclass(frozen=True)
-class Dropout:
+class Dropout(Extended):
     """As `supervised`, with units left out at random (Srivastava et al., 2014).
 
     What remains is divided by the share that does.
@@ -58,20 +57,9 @@ class Dropout:
             )
         return self.supervised.decayed(cross_entropy(h, labels), network, params)
 
-    def train(
-        self,
-        network: Network,
-        dataset: Dataset,
-        key: jax.Array,
-        progress: Progress | None = None,
-        checkpoint: Path | None = None,
-    ) -> Params:
-        """Trains all layers together; see `jaxadv.training.train`."""
-        return train_all_layers(
-            *(network, dataset, self.supervised, key, progress, Of(self.loss, network)),
-            prepare=self.prepare,
-            checkpoint=checkpoint,
-        )
+    def options(self, network: Network) -> dict[str, Any]:
+        """See `Extended`."""
+        return {"prepare": self.prepare}
 
 
 def _thinned(h, share, key):
@@ -84,7 +72,7 @@ def _thinned(h, share, key):
 
 
 @dataclasses.dataclass(frozen=True)
-class VirtualAdversarial:
+class VirtualAdversarial(Extended):
     """As `supervised`, plus the divergence of predictions nearby (VAT: Miyato et al., 1704.03976).
 
     KL(p(x) ‖ p(x + r)) is added, with p(x) and r constants: r is `length` long in ℓ2, in the
@@ -97,9 +85,7 @@ class VirtualAdversarial:
     probe: float = 0.1
 
     def __post_init__(self):
-        for name in ("length", "weight", "probe"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        check_positive(length=self.length, weight=self.weight, probe=self.probe)
 
     @property
     def gradients(self) -> float:
@@ -138,20 +124,9 @@ class VirtualAdversarial:
         away = _divergence(here, network.logits(params, changed)).mean()
         return self.supervised.loss(network, params, images, labels) + self.weight * away
 
-    def train(
-        self,
-        network: Network,
-        dataset: Dataset,
-        key: jax.Array,
-        progress: Progress | None = None,
-        checkpoint: Path | None = None,
-    ) -> Params:
-        """Trains all layers together; see `jaxadv.training.train`."""
-        return train_all_layers(
-            *(network, dataset, self.supervised, key, progress, Of(self.loss, network)),
-            prepare=Of(self.prepare, network),
-            checkpoint=checkpoint,
-        )
+    def options(self, network: Network) -> dict[str, Any]:
+        """See `Extended`."""
+        return {"prepare": Of(self.prepare, network)}
 
 
 def _divergence(here, logits):
