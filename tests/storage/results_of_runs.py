@@ -52,3 +52,8 @@ def files(directory):
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
+
+
+def flipped(data):
+    """Bytes whose last bit is another."""
+    return data[:-1] + bytes([data[-1] ^ 1])
