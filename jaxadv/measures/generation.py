@@ -109,11 +109,12 @@ class Generation:
         count = len(batch.images)
         labels = np.full(count, UNKNOWN, np.int32) if batch.labels is None else batch.labels
         _check_classes("label", labels, self.classes, first, batch.readable & (labels != UNKNOWN))
-        images = np.where(np.isnan(batch.images), 0, batch.images).astype(_real())
+        unknown = np.isnan(batch.images)
+        images = np.where(unknown, 0, batch.images).astype(_real())
         logits = logits_in_batches(self.logits_fn, self.params, images).astype(_real())
         finite = checks.are_finite(logits)
         found = self._nothing(batch, first, labels)
-        is_image = ~np.isnan(batch.images).any(axis=tuple(range(1, batch.images.ndim)))
+        is_image = ~unknown.any(axis=tuple(range(1, unknown.ndim)))
         found["predicted"][:] = np.where(finite & is_image, logits.argmax(axis=1), UNKNOWN)
         found["status"][~finite] = Status.NOT_FINITE
         found["status"][~batch.readable] = Status.UNREADABLE

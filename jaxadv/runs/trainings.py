@@ -61,8 +61,8 @@ def left_out(config: Settings) -> str:
     """What a quick run does not do, in words."""
     if not config.quick:
         return ""
-    of_all = recipes(dataclasses.replace(config, ways=()))
-    rest = ", ".join(name for name in of_all if name not in recipes(config))
+    done, of_all = recipes(config), recipes(dataclasses.replace(config, ways=()))
+    rest = ", ".join(name for name in of_all if name not in done)
     return f"further seeds, epochs and images{f', and {rest}' if rest else ''}"
 
 

@@ -189,8 +189,10 @@ def other_logits(old: Any, new: dict[str, Any]) -> Iterator[str]:
         spread = np.median(np.abs(finite - np.median(finite))) if len(finite) else 0.0
         if not np.allclose(now, before, SAME_RELATIVE, SAME * spread, equal_nan=True):
             apart = np.nan_to_num(np.abs(now - before)).max()
-            yield f"{name} has other logits than before, up to {apart:.3g} apart where they spread \
-by {spread:.3g}"
+            yield (
+                f"{name} has other logits than before, up to {apart:.3g} apart where they spread"
+                f" by {spread:.3g}"
+            )
 
 
 def _digest(manifest):
