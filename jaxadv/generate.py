@@ -70,7 +70,8 @@ def run(config: Config) -> None:
         report.begun(config.out, work, missing)
         with progress_with_rate("attacking", sum(map(work.layout.rows, missing))) as progress:
             generate(*(generation, examples, work, missing), config.workers, progress)
-        report.ended(config.out, examples, work.complete(), config.export)
+        complete = work.complete(examples.files(work.layout.count))
+        report.ended(config.out, examples, complete, config.export)
 
 
 def check(config: Config) -> None:

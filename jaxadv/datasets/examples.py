@@ -90,8 +90,9 @@ class Examples:
             label, target = _class(record, "label"), _class(record, "target")
             return Example(self._image(record["image"]), label, target)
         except Exception as error:  # the user's code, and what decodes images, may raise any
-            name = getattr(self._records, "name", None)
-            of_file = f"{name(index)}: " if name else ""
+            folder, of_file = self._records, ""
+            if isinstance(folder, images.ImageFolder):
+                of_file = folder.name(index).replace("\n", "\\n") + ": "  # in one line
             return Example(None, label, target, of_file + _reason(error))
 
     def at_once(
@@ -117,6 +118,11 @@ class Examples:
     def at_hand(self) -> bool:
         """Whether they are arrays, which other processes would but copy."""
         return isinstance(self._records, Arrays)
+
+    def files(self, count: int) -> list[str] | None:
+        """Paths of the first images in their folder; None where they are not of one."""
+        folder = self._records
+        return [*map(folder.name, range(count))] if isinstance(folder, images.ImageFolder) else None
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits from name, length and the examples looked at."""

@@ -64,7 +64,7 @@ def _with_presets(default, argv):
     expected, rest, options = typing.get_type_hints(type(default)), [], iter(argv)
     for option in options:
         name, given, value = option.partition("=")
-        key = name.removeprefix("--")
+        key = name.removeprefix("--").removesuffix(".preset")
         if name.startswith("--") and hasattr(expected.get(key), "preset"):
             preset = _preset(name, value if given else next(options, ""), expected[key])
             default = dataclasses.replace(default, **{key: preset})
@@ -135,7 +135,8 @@ def _of_table(key, default, value, where):
     has_presets = hasattr(default, "preset")
     table = {"preset": value} if has_presets and isinstance(value, str) else value
     if not isinstance(table, dict):
-        raise ValueError(f"{key!r} in {where} must be a table, got {value!r}")
+        kinds = "a table" + (" or the name of a preset" if has_presets else "")
+        raise ValueError(f"{key!r} in {where} must be {kinds}, got {value!r}")
     if has_presets and "preset" in table:
         table = dict(table)
         default = _preset(f"{key!r} in {where}", table.pop("preset"), default)

@@ -1,8 +1,9 @@
 """Results that lie in shards, read lazily: what `python -m jaxadv.generate` has written."""
 
 import contextlib
-import hashlib
+import functools
 import itertools
+import json
 import os
 import re
 import warnings
@@ -109,8 +110,9 @@ def _is_truth(key):
 class Results:
     """Columns of the shards that are there, as attributes, or by name as in `results["index"]`.
 
-    `manifest` is what the run is identified by, `missing` lists the shards that are not there: row
-    `i` of a column is then that of the `i`-th image of those that are.
+    `manifest` is what the run is identified by, `files` names the images, `missing` lists the
+    shards that are not there: row `i` of a column is then that of the `i`-th image of those that
+    are.
     """
 
     def __init__(self, folder: Folder, manifest: dict[str, Any], layout: Layout):
@@ -132,12 +134,34 @@ class Results:
         return [*super().__dir__(), *filter(str.isidentifier, self.layout.columns)]
 
     def __getitem__(self, name: str) -> Column:
+        if name not in self.layout.columns:
+            raise KeyError(f"the results have no column {name!r}, but {[*self.layout.columns]}")
         return Column(self, name)
 
     def __getattr__(self, name: str) -> Column:
         if not name.startswith("_") and name in self.layout.columns:
             return Column(self, name)
         raise AttributeError(f"the results have no column {name!r}")
+
+    @functools.cached_property
+    def files(self) -> list[str] | None:
+        """Name of each image by its index: its path in the folder that was attacked.
+
+        None where images have no names, or until the run is complete.
+
+        Raises:
+          InputError: the file of names is damaged.
+        """
+        try:
+            with self._folder.open(shards.FILES) as file:
+                names = json.loads(file.read())
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError):
+            names = None
+        if not isinstance(names, list) or len(names) != self.layout.count:
+            raise InputError(f"{self._folder}/{shards.FILES} is damaged; delete it")
+        return [str(name) for name in names]
 
     def verify(self) -> None:
         """Reads all files, and checks them against their SHA-256 and against `SHA256SUMS`.
@@ -146,8 +170,9 @@ class Results:
           InputError: some are damaged, missing, or not of this run; the message names them.
         """
         listed, found = self._listed_sums(), {}
-        with self._folder.open(manifests.NAME) as file:
-            found[manifests.NAME] = hashlib.sha256(file.read()).hexdigest()
+        for name in {manifests.NAME, shards.FILES} & {manifests.NAME, *(listed or ())}:
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = shards.sha256(self._folder, name)
         for shard in self._there:
             with contextlib.suppress(InputError):
                 found[self.layout.path(shard)] = shards.checksum(self._folder, self.layout, shard)

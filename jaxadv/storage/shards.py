@@ -1,8 +1,8 @@
 """Results in shards of a fixed number of images: written whole or not at all, and gone on with.
 
 A folder holds `manifest.json`, `shards/000000.safetensors` and so on, and, once all are there,
-`SHA256SUMS` as `sha256sum --check` reads it. Nothing in the files depends on how many processes
-have written them, or on how often these were killed.
+`files.json` where images have names, and `SHA256SUMS` as `sha256sum --check` reads it. Nothing in
+the files depends on how many processes have written them, or on how often these were killed.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from jaxadv.storage.errors import InputError
 from jaxadv.storage.folder import Folder
 from jaxadv.storage.manifests import LOGITS, RECORDED, Layout
 
-SUMS = "SHA256SUMS"
+SUMS, FILES = "SHA256SUMS", "files.json"
 REMEDY = "give another --out, or delete {} to begin anew"
 ELSEWHERE = ": its code, or weights that are not among its parameters, have changed"
 _BLOCK = 2**20  # bytes read at a time
@@ -69,19 +69,26 @@ class Run:
         self._folder.write(self.layout.path(shard), header, *parts)
         self._sums[shard] = whole.hexdigest()
 
-    def complete(self) -> bool:
+    def complete(self, files: Sequence[str] | None = None) -> bool:
         """Whether all shards, of all processes, are there; if so, writes `SHA256SUMS`.
 
         Shards that other processes have written are read and checked, as by `missing`.
+
+        Args:
+          files: names of the images, by index, to write beside them.
         """
         there, shards = self._folder.sizes(manifests.SHARDS), range(self.layout.shards)
         if not all(self.layout.path(shard) in there for shard in shards):
             return False
         if not all([self._is_intact(shard, there) for shard in shards]):
             return False
-        with self._folder.open(manifests.NAME) as file:
-            lines = [f"{hashlib.sha256(file.read()).hexdigest()}  {manifests.NAME}\n"]
-        lines += [f"{self._sums[shard]}  {self.layout.path(shard)}\n" for shard in shards]
+        beside = [manifests.NAME]
+        if files is not None:
+            self._folder.write(FILES, json.dumps([*files], indent=0).encode() + b"\n")
+            beside.append(FILES)
+        sums = {name: sha256(self._folder, name) for name in beside}
+        sums |= {self.layout.path(shard): self._sums[shard] for shard in shards}
+        lines = [f"{digest}  {name}\n" for name, digest in sums.items()]
         self._folder.write(SUMS, "".join(lines).encode())
         return True
 
@@ -148,7 +155,7 @@ def begin(
             _check_same(folder, old[0], new)
         run = Run(folder, layout, process, processes)
         mine = {layout.path(shard) for shard in run.share}
-        folder.remove_unfinished(mine | {manifests.NAME, SUMS} if processes == 1 else mine)
+        folder.remove_unfinished(mine | {manifests.NAME, SUMS, FILES} if processes == 1 else mine)
         yield run
 
 
@@ -168,6 +175,12 @@ def checksum(folder: Folder, layout: Layout, shard: int) -> str:
     if header != layout.header(shard, content.hexdigest()):
         raise InputError(f"it is not what was written as shard {shard} of this run")
     return whole.hexdigest()
+
+
+def sha256(folder: Folder, name: str) -> str:
+    """Of a small file."""
+    with folder.open(name) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _check_same(folder, old, new):

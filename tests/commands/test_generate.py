@@ -121,6 +121,9 @@ def test_a_folder_of_pictures_read_by_other_processes(tmp_path, generated):
     results = read_results(out)
     assert results.manifest["classes"] == ["class 0", "class 1"]
     assert results.status[:].tolist().count(4) == 1
+    names = [f"class {part}/{index}.png" for part in (0, 1) for index in range(part, 9, 2)]
+    assert results.files == names and "files.json" in (out / "SHA256SUMS").read_text()
+    results.verify()
 
 
 BAD = {

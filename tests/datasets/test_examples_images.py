@@ -80,8 +80,10 @@ def test_refused_folders(tmp_path, files, message):
 
 def test_broken_images_harm_no_other(tmp_path):
     data = encoded(COLOUR)
-    files = {"a/0.png": COLOUR, "a/1.png": data[:-30], "a/2.jpg": b"", "b/3.png": COLOUR}
+    files = {"a/0.png": COLOUR, "a/1.png": data[:-30], "a/2\n.jpg": b"", "b/3.png": COLOUR}
     examples = open_source(put(tmp_path, files))
+    assert examples.files(3) == [*files][:3]
+    assert str(examples[2].error).startswith(r"a/2\n.jpg: ")
     assert [examples[i].error is None for i in range(4)] == [True, False, False, True]
     assert [examples[i].label for i in range(4)] == [0, 0, 0, 1]
 

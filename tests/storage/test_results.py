@@ -35,7 +35,7 @@ def test_columns_are_as_written(written):
     assert repr(found).startswith(f"<results in {written}: 10 × index, ")
     with pytest.raises(AttributeError, match="no column 'distortion'"):
         _ = found.distortion
-    with pytest.raises(KeyError, match="distortion"):
+    with pytest.raises(KeyError, match=r"no column 'distortion', but .*'index'"):
         _ = found["distortion"]
 
 
@@ -235,6 +235,27 @@ def test_reading_while_another_process_writes(tmp_path):
         with pytest.warns(UserWarning, match="3 of 4 shards are missing"):
             found = jaxadv.read_results(Path(tmp_path))
         np.testing.assert_array_equal(found.index, [6, 7, 8])
+
+
+def test_images_have_names(tmp_path):
+    finish(tmp_path)
+    assert jaxadv.read_results(tmp_path).files is None
+    names = [f"{'é' if index else 'a'}/new\nline {index}.png" for index in range(10)]
+    with shards.begin(tmp_path, MANIFEST) as run:
+        assert run.missing() == [] and run.complete(names)
+    found = jaxadv.read_results(tmp_path)
+    assert found.files == names
+    found.verify()
+    for damaged in ("[1]", "[", "{}"):
+        (tmp_path / shards.FILES).write_text(damaged)
+        found = jaxadv.read_results(tmp_path)
+        with pytest.raises(InputError, match=r"files\.json is damaged"):
+            _ = found.files
+        with pytest.raises(InputError, match=r"damaged files: files\.json$"):
+            found.verify()
+    (tmp_path / shards.FILES).unlink()
+    with pytest.raises(InputError, match=r"damaged files: files\.json$"):
+        found.verify()
 
 
 def test_verify_finds_what_the_sums_find(tmp_path):

@@ -22,8 +22,8 @@ def example(
     Args:
       original: values in [0, 1], or None where it is not to be had.
       distorted: of the same shape; see `planes` for how shapes are shown.
-      **words: what else the script shows: `index`, `label`, `target`, `status`, `distortion` and
-        `certified`.
+      **words: what else the script shows: `index`, `file`, `label`, `target`, `status`,
+        `distortion` and `certified`.
 
     Returns:
       The words, `images` in the order of `COLUMNS`, or the distorted one alone, and `factor`: what

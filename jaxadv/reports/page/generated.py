@@ -20,7 +20,7 @@ from jaxadv.reports.page.outcomes import (
 )
 from jaxadv.reports.page.summary import tables
 from jaxadv.reports.tables import Table
-from jaxadv.storage.errors import InputError, described
+from jaxadv.storage.errors import InputError, described, printable
 
 Originals = Callable[[Sequence[int]], Sequence[np.ndarray | None]]  # of indices in the source
 APART = ("versions", "columns", "classes", "logits")  # what is not among the settings
@@ -106,7 +106,7 @@ def _gallery(results, outcomes, originals, most):
     for row, original in zip(rows.tolist(), known, strict=True):
         x_adv = results[IMAGES][outcomes.rows[row]]
         x_adv = x_adv if outcomes.chosen is None else x_adv[outcomes.chosen[row]]
-        words = _words(results.manifest, {name: column[row] for name, column in columns.items()})
+        words = _words(results, {name: column[row] for name, column in columns.items()})
         examples.append(gallery.example(original, x_adv, **words))
     with_originals = any(original is not None for original in known)
     shown = gallery.COLUMNS if with_originals else gallery.COLUMNS[-1:]
@@ -115,14 +115,15 @@ def _gallery(results, outcomes, originals, most):
     return Gallery(note, shown, examples, small)
 
 
-def _words(manifest, row):
+def _words(results, row):
     """What stands below an example."""
-    certified = row.get("certified", np.nan)
+    manifest, certified, index = results.manifest, row.get("certified", np.nan), int(row["index"])
     return {
-        "index": int(row["index"]),
+        "index": index,
+        "file": printable(results.files[index]) if results.files else None,
         "label": _label(manifest, row),
         "target": class_name(manifest, int(row["target"])),
-        "status": word(int(row["status"])),
+        "status": word(manifest, int(row["status"])),
         "distortion": float(row["distortion"]) if row["success"] else None,
         "certified": float(certified) if np.isfinite(certified) else None,
     }

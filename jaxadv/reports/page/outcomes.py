@@ -102,8 +102,10 @@ def _columns(results):
     return there
 
 
-def word(status: int) -> str:
+def word(manifest: Figures, status: int) -> str:
     """How an attack ended."""
+    if manifest.get("mode") == "untargeted" and status == Status.ALREADY_TARGET:
+        return "misclassified as it is"
     return WORDS.get(status, f"status {status}")
 
 

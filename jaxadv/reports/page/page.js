@@ -35,6 +35,7 @@ function gallery({ columns, examples, pixelated }) {
     const parts = [`#${example.index}: ${example.label} → ${example.target}`, example.status];
     if (example.distortion !== null) parts.push(`distortion ${number(example.distortion)}`);
     if (example.certified !== null) parts.push(`certified ${number(example.certified)}`);
+    if (example.file) parts.push(example.file);
     return parts.join(", ");
   }
 

@@ -25,7 +25,7 @@ def tables(results: Any, outcomes: Outcomes, accuracy: str) -> list[Table | str]
       accuracy: the name of the fraction of images beyond a distortion.
     """
     found = outcomes.columns["status"] == Status.SUCCESS
-    made: list[Table | str] = [_ended(outcomes)]
+    made: list[Table | str] = [_ended(results.manifest, outcomes)]
     if found.any():
         made.append(_distortions(outcomes, found))
         made.append(_accuracy(outcomes, accuracy))
@@ -33,10 +33,11 @@ def tables(results: Any, outcomes: Outcomes, accuracy: str) -> list[Table | str]
     return made + list(_transfer(results))
 
 
-def _ended(outcomes):
+def _ended(manifest, outcomes):
     total = max(1, sum(outcomes.ended.values()))
     rows = [
-        [word(status), f"{n:,}", percent(n / total)] for status, n in sorted(outcomes.ended.items())
+        [word(manifest, status), f"{n:,}", percent(n / total)]
+        for status, n in sorted(outcomes.ended.items())
     ]
     return Table("How the attacks ended", ["status", "attacks", "%"], rows)
 

@@ -14,7 +14,7 @@ class FakeResults:
             for name, column in columns.items()
         }
         self.manifest = manifest | {"columns": described}
-        self.missing, self._columns = [*missing], columns
+        self.missing, self._columns, self.files = [*missing], columns, None
 
     def __len__(self):
         return len(self._columns["index"])
