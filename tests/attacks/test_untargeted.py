@@ -34,8 +34,34 @@ def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist):
     every = all_targets(network.logits, params, x)
     is_label = np.arange(10) == label[:, None]
     nearest = np.where(is_label, np.inf, every.distortion).min(axis=1)
-    assert (result.distortion >= nearest).all()
-    assert result.distortion.mean() <= 1.01 * nearest.mean()
+    assert (result.distortion >= 0.999 * nearest).all()  # a descent may find what no attack has
+    assert result.distortion.mean() <= 1.003 * nearest.mean()
+    others = np.where(is_label, 0, every.evaluations).sum(axis=1)
+    assert result.evaluations.mean() < 0.4 * others.mean()
+
+
+def test_untargeted_looks_at_few_classes_in_full(monkeypatch):
+    """Classes that descents show to be farther than another are not attacked in full."""
+    seen = []
+    attack = several.queues.attack
+
+    def spied(logits_fn, params, x, target, options, progress):
+        seen.append((options.smoothing_steps, target.tolist()))
+        return attack(logits_fn, params, x, target, options, progress)
+
+    def logits(params, x):  # class 1 is farther than it seems at x, class 3 far
+        a, b = x[:, 0] - 0.5, x[:, 1] - 0.5
+        return jnp.stack([0 * a, a - 0.1 - 2 * a**2, b - 0.12, -a - 0.3], axis=1)
+
+    monkeypatch.setattr(several.queues, "attack", spied)
+    x = np.full((1, 2), 0.5, np.float32)
+    result = untargeted(logits, None, x, np.array([0]))
+    assert [(steps, sorted(targets)) for steps, targets in seen] == [(0, [1, 2]), (175, [2])]
+    assert result.target == 2 and result.status == Status.SUCCESS
+    np.testing.assert_allclose(result.distortion, 0.12 / np.sqrt(2), rtol=1e-3)
+    seen.clear()
+    quick = untargeted(logits, None, x, np.array([0]), AttackOptions.quick())
+    assert [sorted(targets) for _, targets in seen] == [[1, 2]] and quick.target == 2
 
 
 def test_untargeted_finds_x_already_wrong_among_several_classes():
@@ -49,7 +75,7 @@ def test_untargeted_finds_x_already_wrong_among_several_classes():
     result = untargeted(logits, None, x, np.array([0]), plain, classes=1)
     assert (result.status, result.target, result.distortion) == (Status.ALREADY_TARGET, 1, 0)
     both = untargeted(logits, None, x, np.array([0]), plain)
-    assert both.target == 1 and both.evaluations == 2 + 2  # to look for the nearest, and at x
+    assert both.target == 1 and both.evaluations == 2 + 1  # to look for the nearest, and at x
 
 
 def test_untargeted_leaves_the_label_where_most_classes_are_masked():
