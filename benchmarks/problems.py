@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import common
 import numpy as np
-import photographs
 
 from jaxadv import zoo
 from jaxadv.attacks.sampling import wrong_targets
+from jaxadv.datasets import photographs
 from jaxadv.networks import predictions, pretrained_efficientnet_lite
 
 TRAINED = "FC100-100-10", "CNN", "LeNet-5"  # on MNIST

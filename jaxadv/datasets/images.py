@@ -13,6 +13,7 @@ from jaxadv.storage.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 DENSEST = 1500  # bytes of pixels per byte of a file, a little more than deflate and JPEG can reach
+LARGEST = 2**26  # pixels, which take 200 MB in colour; Pillow warns of a third more
 GREYS = ("1", "L", "LA")
 
 
@@ -86,17 +87,22 @@ def _raise(error):
     raise error
 
 
-def decoded(data: bytes, size: int | None = None) -> UInt8[np.ndarray, "height width channels"]:
+def decoded(
+    data: bytes, size: int | None = None, *, whole: bool = False
+) -> UInt8[np.ndarray, "height width channels"]:
     """Decodes a PNG or JPEG image: one channel where it is of greys, else three.
 
-    It is turned upright as its EXIF data say. Transparency is dropped.
+    It is turned upright as its EXIF data say. Transparency is dropped, colours for print (CMYK)
+    and of 16 bits become ones of 8 bits for screens.
 
     Args:
       data: of the file.
       size: as for `fitted`.
+      whole: whether all of it is resized to the square (bicubic, anti-aliased), and not its centre.
 
     Raises:
-      InputError: it is of 16-bit greys, or has more pixels than so many bytes can.
+      InputError: it is of 16-bit greys, or has more pixels than so many bytes can, or than
+        `LARGEST`.
       Exception: of any kind, where the file is broken.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -109,13 +115,18 @@ def decoded(data: bytes, size: int | None = None) -> UInt8[np.ndarray, "height w
         width, height = image.size
         if width * height * len(image.getbands()) > DENSEST * len(data):
             raise InputError(f"it has {len(data)} bytes for {width} × {height} pixels")
+        if width * height > LARGEST:
+            raise InputError(f"it has {width} × {height} pixels, expected at most {LARGEST:,}")
         if image.mode.startswith(("I", "F")):
             raise InputError(f"its mode is {image.mode}, expected 8 bits per channel")
         image = ImageOps.exif_transpose(image)
         if image.mode == "P":  # Pillow warns of what is transparent
             image = image.convert("RGBA")
         image = image.convert("L" if image.mode in GREYS else "RGB")
-        return _array(image if size is None else _fitted(image, size))
+        if size is None:
+            return _array(image)
+        squeezed = whole and image.resize((size, size), Image.Resampling.BICUBIC)
+        return _array(squeezed or _fitted(image, size))
 
 
 def fitted(image: UInt8[np.ndarray, "..."], size: int) -> UInt8[np.ndarray, "size size channels"]:

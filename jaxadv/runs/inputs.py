@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from jaxadv.datasets import Dataset
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
 from jaxadv.training import Controlled, Supervised
-from jaxadv.zoo.imported import imported, layers_source
 
 PRIME = "'"  # ends the name of a network that is trained on P2
 CONTROL = ", "  # stands between the name of a network and how its norms are controlled
@@ -42,21 +40,19 @@ def load_models(
 def load_model(
     name: str, image_shape: tuple[int, ...], seed: int, cache_dir: Path, data_dir: Path | None
 ) -> zoo.Model:
-    """A user's own network, or one of the zoo, trained on MNIST; its errors are not measured.
+    """A user's own network, or one by name, on MNIST trained if need be; errors are not measured.
 
     Raises:
       ValueError: there is no such network, or it does not take images of this shape.
     """
-    if ":" in name:
-        network, params = imported(name)
-        model = zoo.Model(name, network, params, math.nan, math.nan, layers_source(network))
-    else:
-        settings = Settings(models=(name,), seed=seed, cache_dir=cache_dir, data_dir=data_dir)
-        zoo.check_names([name], settings.info)
-        (model,) = load_models(settings, load_data(settings))
-    expected = getattr(model.network, "input_shape", image_shape)
+    network, _ = zoo.untrained(name)
+    expected = getattr(network, "input_shape", image_shape)
     if expected != image_shape:
         raise ValueError(f"{name} takes images of {expected}, got {image_shape}")
+    if name not in zoo.ZOO:
+        return zoo.ready(name, cache_dir)
+    settings = Settings(models=(name,), seed=seed, cache_dir=cache_dir, data_dir=data_dir)
+    (model,) = load_models(settings, load_data(settings))
     return model
 
 
@@ -126,7 +122,8 @@ def train_each(trainings: Mapping[str, Callable[..., zoo.Model]]) -> list[zoo.Mo
     models = []
     with progress_bars() as bars:
         for name, train in trainings.items():
-            action = "loading" if ":" in name else "training"  # a user's own
+            ready = ":" in name or name in zoo.PRETRAINED
+            action = "loading" if ready else "training"
             task = bars.add_task(f"{action} {name}", total=100)
 
             def progress(fraction: float, task=task) -> None:

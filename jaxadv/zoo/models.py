@@ -1,8 +1,11 @@
 """Models by name: networks of the zoo, and a user's own, that fit a data set."""
 
 import difflib
+import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,16 +15,16 @@ from jaxadv.datasets.dataset import Dataset, DatasetInfo
 from jaxadv.networks.network import Network
 from jaxadv.storage import cache
 from jaxadv.training.fit import Progress
-from jaxadv.zoo.imported import LogitsOnly, imported, layered
+from jaxadv.zoo.imported import LogitsOnly, imported, layered, layers_source
 from jaxadv.zoo.kept import Model, evaluated, trained
-from jaxadv.zoo.registry import ZOO
+from jaxadv.zoo.registry import PRETRAINED, ZOO
 
 
 def check_names(names: Iterable[str], info: DatasetInfo) -> None:
     """Checks names of models before any work.
 
     Args:
-      names: keys of `ZOO`, or module:function (see `zoo.imported.imported`).
+      names: keys of `ZOO` or `PRETRAINED`, or module:function (see `zoo.imported.imported`).
       info: of the data set that the models are for.
 
     Raises:
@@ -66,25 +69,60 @@ def load(
       ValueError: as `check_names`.
     """
     check_names([name], info)
-    if ":" in name:
-        return evaluated(name, *imported(name), splits)
+    if name not in ZOO:
+        return evaluated(name, *_ready(name, cache_dir), splits)
     options = {"cache_dir": cache_dir, "retrain": retrain, "progress": progress}
     return trained(name, *ZOO[name], splits, seed, **options)
 
 
+def ready(name: str, cache_dir: str | os.PathLike = cache.DEFAULT_DIRECTORY) -> Model:
+    """Returns a model that needs no training, whose errors are not measured.
+
+    Args:
+      name: a key of `PRETRAINED`, or module:function.
+      cache_dir: where the packages of weights are kept.
+
+    Raises:
+      ValueError: there is no such network.
+      FileNotFoundError: its weights are not to be had; the message says which file to put where.
+    """
+    network, params = _ready(name, cache_dir)
+    return Model(name, network, params, math.nan, math.nan, layers_source(network))
+
+
+def _ready(name, cache_dir):
+    if ":" in name:
+        return imported(name)
+    if name not in PRETRAINED:
+        raise _unknown(name, PRETRAINED)
+    return PRETRAINED[name].load(Path(cache_dir))
+
+
+def _unknown(name, known):
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return ValueError(
+        f"unknown model {name!r}, expected module:function or one of {list(known)}{hint}"
+    )
+
+
+def untrained(name: str) -> tuple[Network | LogitsOnly, Any]:
+    """The network of a name, and the shapes of its parameters, or a user's own.
+
+    Raises:
+      ValueError: there is no such network.
+    """
+    if ":" in name:
+        return imported(name)
+    if name not in (*ZOO, *PRETRAINED):
+        raise _unknown(name, [*ZOO, *PRETRAINED])
+    network = ZOO[name].network if name in ZOO else PRETRAINED[name].network()
+    return network, jax.eval_shape(network.init, jax.random.key(0))
+
+
 def _network(name: str, info: DatasetInfo) -> Network | LogitsOnly:
     """The network of a name, which fits the data set."""
-    if ":" in name:
-        network, params = imported(name)
-    elif name in ZOO:
-        network = ZOO[name].network
-        params = jax.eval_shape(network.init, jax.random.key(0))
-    else:
-        close = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.3)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"unknown model {name!r}, expected module:function or one of {list(ZOO)}{hint}"
-        )
+    network, params = untrained(name)
     shape = getattr(network, "input_shape", info.image_shape)
     if shape != info.image_shape:
         raise ValueError(

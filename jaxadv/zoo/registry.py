@@ -1,9 +1,17 @@
-"""Networks for MNIST by name, and how they are trained: the paper's, and convolutional ones."""
+"""Networks by name: for MNIST, with how they are trained, and for ImageNet, trained by others."""
 
+import functools
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
+from jaxadv.networks.efficientnet import (
+    VARIANTS,
+    efficientnet_lite,
+    pretrained_efficientnet_lite,
+)
 from jaxadv.networks.mnist import autoencoder_classifier, cnn, lenet, mlp
-from jaxadv.networks.network import Network
+from jaxadv.networks.network import Network, Params
 from jaxadv.training.autoencoder import SparseAutoencoder
 from jaxadv.training.fit import Schedule
 from jaxadv.training.recipes import Recipe, Supervised
@@ -16,6 +24,21 @@ class Entry(NamedTuple):
     network: Network
     recipe: Recipe
 
+
+class Pretrained(NamedTuple):
+    """A network and what reads its weights, kept in a directory, or else downloads them."""
+
+    network: Callable[[], Network]
+    load: Callable[[Path], tuple[Network, Params]]
+
+
+PRETRAINED = {
+    f"EfficientNet-Lite{variant}": Pretrained(
+        functools.partial(efficientnet_lite, variant),
+        functools.partial(pretrained_efficientnet_lite, variant),
+    )
+    for variant in VARIANTS
+}
 
 # λ stands for λ/2 Σ w², weights and biases, not divided by the number k of units: of the readings
 # tried, the one that brings all three FC10 networks to the paper's errors. The problem is convex;

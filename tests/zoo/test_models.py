@@ -1,5 +1,6 @@
 """Models by name: the zoo's, a user's own, and whether they fit the data."""
 
+import re
 import sys
 import types
 
@@ -100,6 +101,29 @@ def own_models(tmp_path, monkeypatch):
 
 def loads(name, info, tmp_path):
     return zoo.load(name, splits_of(info), 0, info, cache_dir=tmp_path)
+
+
+def test_networks_for_imagenet_do_not_fit_mnist(tmp_path, no_training):
+    expected = (
+        "EfficientNet-Lite1 takes images of (240, 240, 3), expected (28, 28, 1), those of mnist"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        loads("EfficientNet-Lite1", MNIST, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_needs_no_training(tmp_path, own_models, monkeypatch):
+    network = mlp(4)
+    pretrained = zoo.registry.Pretrained(lambda: network, lambda path: (network, {"kept in": path}))
+    monkeypatch.setitem(zoo.PRETRAINED, "theirs", pretrained)
+    model = zoo.ready("theirs", tmp_path)
+    assert (model.name, model.network, model.params) == ("theirs", network, {"kept in": tmp_path})
+    assert np.isnan(model.train_error) and np.isnan(model.test_error)
+    assert zoo.ready("own_models:good").params == 2
+    with pytest.raises(ValueError, match=r"unknown model 'thiers', .*; did you mean 'theirs'\?$"):
+        zoo.ready("thiers")
+    with pytest.raises(ValueError, match="unknown model 'CNN', expected module:function or one of"):
+        zoo.ready("CNN")
 
 
 @pytest.mark.parametrize(
