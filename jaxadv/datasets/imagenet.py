@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jaxadv.storage import cache, wheels
 
+CLASSES = 1000
 WHEEL = (
     "timm==1.0.31 --hash=sha256:5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7"
 )

@@ -67,6 +67,8 @@ TABLE_4 = {
     }.items()
 }
 
+IMAGENET = 0.006508  # mean distortion of 64 examples for AlexNet (Figure 5)
+
 # Operator norms of AlexNet's layers.
 TABLE_5 = {
     "conv1": 2.75,

@@ -57,6 +57,38 @@ def example_images(
     save(figure, path)
 
 
+def magnified_differences(
+    path: Path, rows: Sequence[Sequence[tuple[Image, Image, str, str]]], factor: float
+) -> None:
+    """Draws originals, differences and distorted images, as Figure 5 of the paper does.
+
+    Args:
+      path: of the PNG.
+      rows: of equally many (original, distorted, what is seen in the one, and in the other); images
+        (height, width[, 1 or 3]) in [0, 1].
+      factor: on differences, which are drawn around a medium grey.
+    """
+    count = len(rows[0])
+    figure = matplotlib.figure.Figure(
+        figsize=(4.5 * count, 0.3 + 1.75 * len(rows)), layout="constrained"
+    )
+    axes = figure.subplots(len(rows), 3 * count, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    for line, row in zip(axes, rows, strict=True):
+        for index, (original, distorted, before, after) in enumerate(row):
+            first, second, third = line[3 * index : 3 * index + 3]
+            _show(first, original)
+            _show(second, np.clip(0.5 + factor * (distorted - original), 0, 1))
+            _show(third, distorted)
+            first.set_xlabel(before, fontsize=9)
+            third.set_xlabel(after, fontsize=9)
+    titles = ["original", f"difference × {factor:g}", "distorted"] * count
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    save(figure, path)
+
+
 def image_rows(
     path: Path, names: Sequence[str], rows: Sequence[Sequence[tuple[Image, str]]]
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 import jaxadv
+from jaxadv.runs import photographs
 from jaxadv.runs.settings import Settings
 
 PACKAGES = ("jaxadv", "jax", "jaxlib", "jaxopt", "flax", "optax", "numpy")
@@ -34,7 +35,7 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def record(settings: Settings, clock: Clock) -> dict[str, Any]:
+def record(settings: Settings | photographs.Settings, clock: Clock) -> dict[str, Any]:
     """Settings, seconds by stage, and `environment`, for JSON."""
     seconds = clock.seconds | {"total": sum(clock.seconds.values())}
     values = {

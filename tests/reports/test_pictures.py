@@ -44,3 +44,14 @@ def test_rows_of_images(tmp_path):
     pixels = assert_png(tmp_path / "x.png", (1.1 + 0.62 * 3, 0.78 * 2))
     dark, light = (share(pixels, (value,) * 3) for value in (64, 191))
     assert dark == pytest.approx(light, rel=0.05) and dark > 0.1
+
+
+def test_magnified_differences(tmp_path):
+    """Red, a difference of an eighth that fills the range of a colour, and what is seen last."""
+    original = np.zeros((8, 8, 3), "float32")
+    original[..., 0] = 1
+    distorted = original + np.float32([-0.125, 0, 0.125])
+    pictures.magnified_differences(tmp_path / "x.png", [[(original, distorted, "a", "b")]] * 2, 4)
+    pixels = assert_png(tmp_path / "x.png", (4.5, 3.8))
+    shares = [share(pixels, colour) for colour in [(255, 0, 0), (0, 128, 255), (223, 0, 32)]]
+    assert min(shares) > 0.1 and max(shares) < 1.1 * min(shares)

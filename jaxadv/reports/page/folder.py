@@ -16,6 +16,7 @@ ALTS = {  # what pictures show, by their names; {} stands for what * is
     "transfer_table.png": "Error of the column's model on examples made for the row's",
     "cross_training.png": "Error of the column's model on images changed for the row's",
     "examples.png": "Originals, distorted images and differences for each model",
+    "imagenet.png": "Photographs, differences magnified, and what is taken for other classes",
     "robustness.png": "Error on originals, examples and amplified ones against noise",
     "density.png": "Fraction of perturbations that change the class against their norm",
     "adversarial_training.png": "Errors by training, errors and accuracy against distortion",
