@@ -1,6 +1,5 @@
 """Networks, and images of theirs to attack, each with a class to reach or to leave."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,8 +8,8 @@ import numpy as np
 
 from jaxadv import zoo
 from jaxadv.attacks.sampling import wrong_targets
-from jaxadv.datasets import photographs
-from jaxadv.networks import predictions, pretrained_efficientnet_lite
+from jaxadv.datasets import Dataset, photographs
+from jaxadv.networks import predictions
 
 TRAINED = "FC100-100-10", "CNN", "LeNet-5"  # on MNIST
 LITE = "EfficientNet-Lite0"
@@ -51,10 +50,10 @@ def of(names: tuple[str, ...], counts: dict[str, int], config: common.Common) ->
 
 def of_photographs(count: int, config: common.Common) -> Problems:
     """EfficientNet-Lite0 on photographs that it recognises: to random targets, then all to one."""
-    network, params = pretrained_efficientnet_lite(0, config.cache_dir)
-    images, labels = photographs.load(network.input_shape[0], config.cache_dir)
-    right = np.flatnonzero(predictions(network.logits, params, images) == labels)[:count]
-    random = wrong_targets(labels[right], classes=1000, seed=config.seed)
+    model = zoo.ready(LITE, config.cache_dir)
+    images, labels = photographs.load(model.layered.input_shape[0], config.cache_dir)
+    right = predictions(model.network.logits, model.params, images) == labels
+    x, labels = Dataset(images, labels).part(np.flatnonzero(right)[:count])
+    random = wrong_targets(labels, classes=1000, seed=config.seed)
     targets = np.concatenate([random, np.full_like(random, TARGET)])
-    model = zoo.Model(LITE, network, params, math.nan, math.nan)
-    return Problems(LITE, model, np.concatenate([images[right]] * 2), targets)
+    return Problems(LITE, model, np.concatenate([x] * 2), targets)

@@ -148,7 +148,8 @@ def transfer(
     noisy = [gaussian_noise(each.x[problems.random], distortion, seed) for each in results]
     chosen = Problems(*(array[problems.random] for array in problems))
     fed = _fed(results, noisy, chosen, distortion)
-    yield f"noise {distortion:g}", fed._replace(target=[None] * len(results))
+    nothing: list[float | None] = [None] * len(results)
+    yield f"noise {distortion:g}", fed._replace(target=nothing)
 
 
 def resized(
@@ -169,7 +170,7 @@ def resized(
         r = np.asarray(jax.image.resize(r, (len(r), side, side, 3), "cubic"))
     rms = np.sqrt(np.mean(r**2, axis=(1, 2, 3), keepdims=True))
     wanted = np.broadcast_to(distortion, len(r)).reshape(-1, 1, 1, 1)
-    return np.float32(r * (wanted / np.where(rms > 0, rms, 1)))
+    return (r * (wanted / np.where(rms > 0, rms, 1))).astype(np.float32)
 
 
 def predicted(model: Model, images: Float32[np.ndarray, "P side side 3"]) -> Int[np.ndarray, " P"]:
@@ -179,7 +180,8 @@ def predicted(model: Model, images: Float32[np.ndarray, "P side side 3"]) -> Int
 
 def _fed(results, images, problems, distortion):
     if not len(problems.target):
-        return Fed(distortion, *[[None] * len(results)] * 2)
+        nothing: list[float | None] = [None] * len(results)
+        return Fed(distortion, nothing, nothing)
     classes = [predicted(each.model, x) for each, x in zip(results, images, strict=True)]
     return Fed(
         distortion,

@@ -1,7 +1,9 @@
 """Photographs against the arrays they were made of, what is refused, and what networks see."""
 
 import io
+import struct
 import zipfile
+import zlib
 
 import jax
 import numpy as np
@@ -125,6 +127,19 @@ def test_no_folder(tmp_path):
         photographs.of_folder(tmp_path / "nowhere")
 
 
+def deep(image):
+    """A PNG of 16 bits per channel, which Pillow does not write."""
+    height, width, _ = image.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in image)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 EXIF = Image.Exif()
 EXIF[274] = 6  # orientation: the camera was turned
 SQUARE = COLOUR[:6, :6]
@@ -137,9 +152,10 @@ SQUARE = COLOUR[:6, :6]
         (encoded(SQUARE[..., 0]), np.repeat(SQUARE[..., :1], 3, -1)),
         (encoded(SQUARE, exif=EXIF), np.rot90(SQUARE, -1)),
         (encoded(np.dstack([SQUARE, 0 * SQUARE[..., 0]])), SQUARE),  # transparent
+        (deep(257 * SQUARE.astype(int)), SQUARE),
         (encoded(SQUARE[:1, :1]), np.broadcast_to(SQUARE[0, 0], (6, 6, 3))),  # tiny
     ],
-    ids=["colour", "grey", "turned", "transparent", "tiny"],
+    ids=["colour", "grey", "turned", "transparent", "16 bits", "tiny"],
 )
 def test_photographs_of_every_kind(tmp_path, content, expected):
     found = photographs.of_folder(folder_of(tmp_path, **{"1__x": content})).at(6).images[0]
