@@ -12,9 +12,10 @@ from jaxadv.measures.photographs import Attacked, Fed, Problems
 from jaxadv.measures.robustness import LEVELS
 from jaxadv.measures.statistics import bootstrap_mean, summary
 from jaxadv.reports import paper, pictures
-from jaxadv.reports.tables import Figures, Table, beside, decimals, percent, run_of
+from jaxadv.reports.tables import Figures, Table, decimals, percent, run_of
 from jaxadv.storage import npz
 
+PAPER = "AlexNet, the paper's"
 ROWS = 4  # photographs in the picture
 TOP = 5  # classes among which the right one is to be
 
@@ -118,17 +119,17 @@ def accuracy_table(figures: Figures) -> Table:
 
 
 def distortion_table(figures: Figures) -> Table:
-    """Mean minimum distortions, in three units, with the paper's."""
-    published = f"{paper.IMAGENET:.4f}"
+    """Mean minimum distortions, in three units, and the paper's."""
     rows = [
         [
             *(row["name"], row["targets"]),
-            beside(decimals(row["distortion"], 5), published),
-            *(decimals(row["l2"], 3), decimals(row["steps"], 2)),
+            *(decimals(row["distortion"], 5), decimals(row["l2"], 3), decimals(row["steps"], 2)),
             *(percent(row["success_rate"]), f"{row['evaluations']:.0f}"),
         ]
         for row in figures["distortions"]
     ]
+    steps = decimals(LEVELS * paper.IMAGENET, 2)
+    rows.append([PAPER, "ostrich", decimals(paper.IMAGENET, 5), "–", steps, "–", "–"])
     header = ["network", "target", "RMS", "ℓ2", "RMS · 255", "success %", "gradients"]
     return Table("Average minimum distortion", header, rows)
 
@@ -147,16 +148,13 @@ def rounding_table(figures: Figures) -> Table:
 
 def transfer_table(figures: Figures) -> Table:
     """What the column's network makes of examples for the row's."""
-    transfer = figures["transfer"]
-    kinds = {"wrong": "wrong %", "target": "target %"}
-    header = [f"{name} ({title})" for name in transfer["columns"] for title in kinds.values()]
     rows = []
-    for row in transfer["rows"]:
-        pairs = zip(*(row[kind] for kind in kinds), strict=True)
-        cells = [percent(value) for pair in pairs for value in pair]
+    for row in figures["transfer"]["rows"]:
+        pairs = zip(row["wrong"], row["target"], strict=True)
+        cells = [f"{percent(wrong)} / {percent(target)}" for wrong, target in pairs]
         rows.append([row["name"], *cells, decimals(row["distortion"], 5)])
-    title = "Fed to each network: taken for a wrong class, and for the target"
-    return Table(title, ["made for", *header, "RMS"], rows)
+    title = "Fed to each network: taken for a wrong class / for the target (%)"
+    return Table(title, ["made for", *figures["transfer"]["columns"], "RMS"], rows)
 
 
 def note(figures: Figures) -> str:
@@ -166,8 +164,8 @@ def note(figures: Figures) -> str:
     return (
         f"{figures['images']} of {figures['dataset']}, which all networks recognise, each towards a"
         f" random class and towards class {number}{named}."
-        " In brackets: the paper's mean for AlexNet. For another network, differences are resized"
-        " (bicubic), keep their RMS, and are added to the photograph as that network sees it."
+        " For another network, differences are resized (bicubic), keep their RMS, and are added to"
+        " the photograph as that network sees it."
         f" Run with {run_of(figures)}"
     )
 

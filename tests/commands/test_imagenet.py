@@ -169,7 +169,9 @@ def test_transfer(figures, networks, arrays):
 def test_what_is_written(run, figures):
     text = (run.folder / "out" / "imagenet.md").read_text("utf-8")
     rms = figures["distortions"][0]["distortion"]
-    assert f"| photo_mine:first | random | {rms:.5f} (0.0065) |" in text
+    assert f"| photo_mine:first | random | {rms:.5f} |" in text
+    assert "| AlexNet, the paper's | ostrich | 0.00651 | – | 1.66 |" in text
+    assert "| photo_mine:second | " in text and " | 100.0 / 100.0 | " in text
     assert "3 of photos, which all networks recognise" in text and "towards class 3." in text
     page = (run.folder / "out" / "report.html").read_text("utf-8")
     assert "Photographs, differences magnified" in page
