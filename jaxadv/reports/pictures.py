@@ -1,5 +1,6 @@
 """Pictures of images, as PNG files."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from jaxadv.storage import cache
 
 Image = Float[np.ndarray, "height width *channels"]
+WIDEST = 18  # characters below an image of `magnified_differences`
 
 
 def save(figure: matplotlib.figure.Figure, path: Path) -> None:
@@ -81,8 +83,8 @@ def magnified_differences(
             _show(first, original)
             _show(second, np.clip(0.5 + factor * (distorted - original), 0, 1))
             _show(third, distorted)
-            first.set_xlabel(before, fontsize=9)
-            third.set_xlabel(after, fontsize=9)
+            first.set_xlabel(textwrap.fill(before, WIDEST), fontsize=9)
+            third.set_xlabel(textwrap.fill(after, WIDEST), fontsize=9)
     titles = ["original", f"difference × {factor:g}", "distorted"] * count
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
