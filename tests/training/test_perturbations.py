@@ -1,5 +1,7 @@
 """Examples made in training: inside their box, adversarial, and near the attack's own."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,11 @@ from jaxadv.training import GradientSteps, MinimumDistortion
 from jaxadv.training.perturbations import box_of
 
 KEY = jax.random.key(0)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def made(perturbation, logits, box, h, labels):
+    return perturbation.make(logits, h, labels, box, KEY)
 
 
 def norms(r):
@@ -30,12 +37,12 @@ def test_examples_are_in_the_box_and_adversarial_when_made(mlp_on_mnist, mnist, 
         return network.between(params, h, layer, 3)
 
     labels = jnp.asarray(labels)
-    found, same, usable = MinimumDistortion(2, target).make(above, h, labels, box, KEY)
+    found, same, usable = made(MinimumDistortion(2, target), above, box, h, labels)
     assert (same == labels).all() and found.shape == h.shape
     assert usable.mean() > {"any": 0.9, "nearest": 0.8, "random": 0.4}[target]
     assert found.min() >= 0 and found.max() <= 1
     assert (jnp.argmax(above(found), axis=1) != labels)[usable].all()
-    steps = GradientSteps(0.3, target=target).make(above, h, labels, box, KEY).activations
+    steps = made(GradientSteps(0.3, target=target), above, box, h, labels).activations
     assert steps.min() >= 0 and steps.max() <= 1
     assert (norms(steps - h) <= 0.3 * (1 + 1e-5)).all() and norms(steps - h).max() > 0.25
 
@@ -45,12 +52,11 @@ def test_distortions_beside_the_full_attack(mlp_on_mnist, mnist):
     network, params = mlp_on_mnist
     x, labels = mnist.part(slice(64))
     full = jaxadv.untargeted(network.logits, params, x, labels, jaxadv.AttackOptions.quick())
-    made = MinimumDistortion().make(
-        lambda x: network.logits(params, x), jnp.asarray(x), jnp.asarray(labels), (0.0, 1.0), KEY
-    )
-    both = full.success & np.asarray(made.usable) & (full.distortion > 0)
+    logits = functools.partial(network.logits, params)
+    quick = made(MinimumDistortion(), logits, (0.0, 1.0), x, labels)
+    both = full.success & np.asarray(quick.usable) & (full.distortion > 0)
     assert both.mean() > 0.9
-    ratio = norms(made.activations - x)[both].mean() / norms(full.x_adv - x)[both].mean()
+    ratio = norms(quick.activations - x)[both].mean() / norms(full.x_adv - x)[both].mean()
     assert 1 <= ratio < 1.3
 
 
@@ -64,9 +70,9 @@ def test_the_optimum_where_it_is_known():
         return jnp.stack([score, -score], axis=1)
 
     labels = jnp.argmax(logits(h), axis=1)
-    made = MinimumDistortion(1).make(logits, h, labels, (-np.inf, np.inf), KEY)
+    found = made(MinimumDistortion(1), logits, (-np.inf, np.inf), h, labels)
     distance = np.abs(np.asarray(h) @ w + b) / np.linalg.norm(w)
-    np.testing.assert_allclose(norms(made.activations - h), distance, rtol=1e-2)
+    np.testing.assert_allclose(norms(found.activations - h), distance, rtol=1e-2)
 
 
 def test_several_steps_stay_in_the_ball_and_find_more(mlp_on_mnist, mnist):
@@ -74,10 +80,10 @@ def test_several_steps_stay_in_the_ball_and_find_more(mlp_on_mnist, mnist):
     x, labels = (jnp.asarray(array) for array in mnist.part(slice(200)))
 
     def wrong(perturbation):
-        logits = lambda x: network.logits(params, x)  # noqa: E731
-        made = perturbation.make(logits, x, labels, (0.0, 1.0), KEY)
-        assert norms(made.activations - x).max() <= 1.0 + 1e-5
-        return float((jnp.argmax(logits(made.activations), axis=1) != labels).mean())
+        logits = functools.partial(network.logits, params)
+        found = made(perturbation, logits, (0.0, 1.0), x, labels).activations
+        assert norms(found - x).max() <= 1.0 + 1e-5
+        return float((jnp.argmax(logits(found), axis=1) != labels).mean())
 
     assert wrong(GradientSteps(1.0, 4, random_start=True)) >= wrong(GradientSteps(1.0)) > 0.1
 

@@ -1,5 +1,7 @@
 """The pools' bookkeeping by hand, what examples may touch, and trainings that use them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,12 +78,14 @@ def test_examples_of_a_layer_leave_the_weights_below_untouched(layer, index):
     recipe = Adversarial(Supervised((0.0,) * 3, SUPERVISED.schedule), (source,), clean=0)
     params = NETWORK.init(KEY)
 
-    def loss(params):  # also through the making of examples
+    @jax.jit
+    @jax.grad
+    def gradient_of_loss(params):  # also through the making of examples
         prepared, _ = recipe.prepare(NETWORK, frozen, recipe.initial(NETWORK), KEY, *minibatch())
         return recipe.loss(NETWORK, params, *prepared)
 
     frozen = params
-    gradient = jax.grad(loss)(params)
+    gradient = gradient_of_loss(params)
     for position, name in enumerate(("hidden1", "hidden2", "softmax")):
         touched = np.any(np.asarray(gradient[name]["kernel"]) != 0)
         assert touched == (position >= index), name
@@ -109,8 +113,9 @@ def test_the_loss_is_what_it_says():
     )
     recipe = Adversarial(SUPERVISED, sources, clean=0.5)
     params = NETWORK.init(KEY)
-    prepared, _ = recipe.prepare(NETWORK, params, recipe.initial(NETWORK), KEY, *minibatch())
-    images, labels, mixed = prepared
+    prepare = jax.jit(lambda params: recipe.prepare(NETWORK, params, initial, KEY, *minibatch())[0])
+    initial = recipe.initial(NETWORK)
+    images, labels, mixed = prepare(params)
     usable = jnp.array([True, False, True])
     mixed = (mixed[0], (mixed[1][0], mixed[1][1]._replace(usable=usable)))
 
@@ -124,7 +129,8 @@ def test_the_loss_is_what_it_says():
     expected += 2.0 * mean(second.activations, second.labels, 1, np.asarray(usable))
     squares = sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(params))
     expected += 1e-5 / 2 * squares
-    assert recipe.loss(NETWORK, params, images, labels, mixed) == pytest.approx(expected, rel=1e-5)
+    loss = jax.jit(functools.partial(recipe.loss, NETWORK))
+    assert loss(params, images, labels, mixed) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
