@@ -1,8 +1,9 @@
 """Attacks on so many images that compiling with optimisation takes less time than it saves."""
 
+import numpy as np
 import pytest
 
-from jaxadv import AttackOptions, minimal_adversarial
+from jaxadv import AttackOptions, all_targets, minimal_adversarial, untargeted
 from jaxadv.attacks.sampling import wrong_targets
 
 pytestmark = pytest.mark.slow
@@ -28,3 +29,20 @@ def test_more_attacks_find_smaller_distortions(mnist, mlp_on_mnist):
     assert ratio.max() <= 1 + 1e-6
     assert ratio.min() < 0.995
     assert 300 < more.evaluations.mean() < more.evaluations.max() <= 600
+
+
+def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x, label = mnist.images[:40], mnist.labels[:40]
+    result = untargeted(network.logits, params, x, label)
+    assert result.success.all()
+    predicted = np.argmax(network.logits(params, result.x_adv), axis=1)
+    np.testing.assert_array_equal(predicted, result.target)
+    assert (predicted != label).all()
+    every = all_targets(network.logits, params, x)
+    is_label = np.arange(10) == label[:, None]
+    nearest = np.where(is_label, np.inf, every.distortion).min(axis=1)
+    assert (result.distortion >= 0.999 * nearest).all()  # a descent may find what no attack has
+    assert result.distortion.mean() <= 1.003 * nearest.mean()
+    others = np.where(is_label, 0, every.evaluations).sum(axis=1)
+    assert result.evaluations.mean() < 0.4 * others.mean()

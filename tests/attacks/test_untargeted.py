@@ -23,23 +23,6 @@ def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):
         np.testing.assert_array_equal(result.evaluations[:, target], single.evaluations)
 
 
-def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist):
-    network, params = mlp_on_mnist
-    x, label = mnist.images[:40], mnist.labels[:40]
-    result = untargeted(network.logits, params, x, label)
-    assert result.success.all()
-    predicted = np.argmax(network.logits(params, result.x_adv), axis=1)
-    np.testing.assert_array_equal(predicted, result.target)
-    assert (predicted != label).all()
-    every = all_targets(network.logits, params, x)
-    is_label = np.arange(10) == label[:, None]
-    nearest = np.where(is_label, np.inf, every.distortion).min(axis=1)
-    assert (result.distortion >= 0.999 * nearest).all()  # a descent may find what no attack has
-    assert result.distortion.mean() <= 1.003 * nearest.mean()
-    others = np.where(is_label, 0, every.evaluations).sum(axis=1)
-    assert result.evaluations.mean() < 0.4 * others.mean()
-
-
 def test_untargeted_looks_at_few_classes_in_full(monkeypatch):
     """Classes that descents show to be farther than another are not attacked in full."""
     seen = []
