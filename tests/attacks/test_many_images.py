@@ -31,6 +31,20 @@ def test_more_attacks_find_smaller_distortions(mnist, mlp_on_mnist):
     assert 300 < more.evaluations.mean() < more.evaluations.max() <= 600
 
 
+def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):
+    network, params = mlp_on_mnist
+    x = mnist.images[:6]
+    result = all_targets(network.logits, params, x)
+    assert result.x_adv.shape == (6, 10, 28, 28, 1)
+    np.testing.assert_array_equal(result.target, np.tile(np.arange(10), (6, 1)))
+    current = np.argmax(network.logits(params, x), axis=1)
+    assert (result.distortion[np.arange(6), current] == 0).all()
+    for target in (0, 7):
+        single = minimal_adversarial(network.logits, params, x, np.full(6, target))
+        np.testing.assert_array_equal(result.x_adv[:, target], single.x_adv)
+        np.testing.assert_array_equal(result.evaluations[:, target], single.evaluations)
+
+
 def test_untargeted_finds_the_nearest_class(mnist, mlp_on_mnist):
     network, params = mlp_on_mnist
     x, label = mnist.images[:40], mnist.labels[:40]
