@@ -14,6 +14,7 @@ from jaxadv.solvers import compact
 from jaxadv.solvers.lbfgsb import LBFGSB, jaxopt  # whose import warns, but not there
 
 
+@jax.jit
 def subspace_step_of_the_original(cauchy, step):
     """Result of jaxopt over the free coordinates where the model's full step is `step`."""
     return jaxopt._src.lbfgsb._minimize_subspace(
@@ -29,7 +30,7 @@ def test_coordinate_a_hair_outside_its_bound():
     assert subspace_step_of_the_original(point, step)[1] < -9  # 0.5 − 100 · 0.1
     model = compact.no_pairs(1, 2, point.dtype)
     for gradient in (-step, step):
-        found = compact.step_to_minimiser(model, gradient, point, 1 - point)
+        found = jax.jit(compact.step_to_minimiser)(model, gradient, point, 1 - point)
         np.testing.assert_allclose(found, jnp.array([0.0, -gradient[1]]), rtol=0, atol=1e-7)
 
 
@@ -144,10 +145,11 @@ def test_iterates_in_the_box(problems, descended):
     assert excess == 0
     objective, images, targets, params = problems
     original, excess = jaxopt.LBFGSB(objective, history_size=3, **OPTIONS), []
+    init = jax.jit(original.init_state)
     update = jax.jit(original.update)  # one by one: in half of the time to compile
     for x, target, c in zip(images, targets, CS, strict=True):
         z, box, args = jnp.asarray(x), unit_box(x), (x, target, params, c)
-        state = original.init_state(z, box, *args)
+        state = init(z, box, *args)
         for _ in range(5):
             z, state = update(z, state, box, *args)
             excess.append(outside(z))
