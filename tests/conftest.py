@@ -33,7 +33,9 @@ UNOPTIMISED = (
     *(f"attacks/test_{each}.py" for each in ("averaging", "closed_forms", "failures", "margins")),
     *(f"attacks/test_{each}.py" for each in ("minimal", "queues", "sampling", "stages")),
     *(f"attacks/test_{each}.py" for each in ("stored", "untargeted")),
-    *("certify", "commands", "docs", "measures", "networks", "spectral"),
+    *(f"commands/test_{each}.py" for each in ("certificates", "generate", "generate_again")),
+    "commands/test_other_data.py",
+    *("certify", "docs", "measures", "networks", "spectral"),
     *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
 )
 gc.set_threshold(50_000, 10, 10)  # of all that JAX allocates, by default 6 to 9 % of the time
