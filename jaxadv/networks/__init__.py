@@ -6,6 +6,7 @@ from jaxadv.networks.evaluate import error_rate, predictions
 from jaxadv.networks.inverted_residual import InvertedResidual
 from jaxadv.networks.layers import Convolution, FullyConnected, GlobalAverage, Standardise
 from jaxadv.networks.lipschitz import layer_bounds, lipschitz_bound
+from jaxadv.networks.local import L2Pool, LocalContrast, LocallyConnected
 from jaxadv.networks.mnist import autoencoder, autoencoder_classifier, cnn, lenet, mlp
 from jaxadv.networks.network import Network, Params
 
@@ -14,6 +15,9 @@ __all__ = [
     "FullyConnected",
     "GlobalAverage",
     "InvertedResidual",
+    "L2Pool",
+    "LocalContrast",
+    "LocallyConnected",
     "Network",
     "Params",
     "Standardise",
