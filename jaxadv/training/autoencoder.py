@@ -13,6 +13,7 @@ from jaxadv.datasets.dataset import Dataset
 from jaxadv.networks.mnist import autoencoder
 from jaxadv.networks.network import Network, Params
 from jaxadv.training.fit import Of, Progress, Schedule, fit
+from jaxadv.training.readout import train_readout
 from jaxadv.training.recipes import Supervised
 
 SHARE = 0.9  # of the autoencoder in the time: encoding and decoding costs ten times the softmax
@@ -57,19 +58,11 @@ class SparseAutoencoder:
         names = [layer.name for layer in network.layers]
         if len(names) != 2 or names[0] != "features":
             raise ValueError(f"expected an autoencoder_classifier, got layers {names}")
-        _, softmax = network.layers
         first = progress and (lambda fraction: progress(SHARE * fraction))
         second = progress and (lambda fraction: progress(SHARE + (1 - SHARE) * fraction))
         encoder = self._train_encoder(network, dataset, key, first)
-        codes = _encode(network, encoder, dataset.images)
-        mean, scale = codes.mean(axis=0), codes.std(axis=0) + 1e-3
-        standardised = Dataset(np.asarray((codes - mean) / scale), dataset.labels)
-        readout = Network((softmax,), standardised.images.shape[1:])
         key = jax.random.fold_in(key, 2)
-        fitted = self.softmax.train(readout, standardised, key, second)[softmax.name]
-        # Standardisation is folded into the softmax's weights.
-        kernel = fitted["kernel"] / scale[:, None]
-        return encoder | {softmax.name: {"kernel": kernel, "bias": fitted["bias"] - mean @ kernel}}
+        return train_readout(network, encoder, dataset, self.softmax, key, second)
 
     def _train_encoder(self, network, dataset, key, progress):
         """The parameters of the first layer."""
@@ -86,10 +79,3 @@ def _divergence(sparsity, activation):
     """Σ_j KL(sparsity ‖ activation_j) between Bernoulli distributions."""
     active = sparsity * jnp.log(sparsity / activation)
     return (active + (1 - sparsity) * jnp.log((1 - sparsity) / (1 - activation))).sum()
-
-
-def _encode(network, params, images, batch_size=10_000):
-    encode = jax.jit(lambda params, x: network.between(params, x, 0, 1))
-    return jnp.concatenate(
-        [encode(params, images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-    )
