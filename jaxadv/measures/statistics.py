@@ -223,6 +223,16 @@ def paired_p(differences: Float[np.ndarray, " S"]) -> float | None:
     return float(2 * scipy.stats.t.sf(abs(t), len(differences) - 1))
 
 
+def sign_test(wins: int, losses: int) -> float:
+    """P of the exact two-sided sign test: of pairs that differ, as many are won as lost (McNemar).
+
+    Example:
+      >>> sign_test(6, 0), sign_test(0, 0)
+      (0.03125, 1.0)
+    """
+    return float(scipy.stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
 def pairs_needed(
     differences: Float[np.ndarray, " S"], effect: float, power: float = 0.8
 ) -> int | None:

