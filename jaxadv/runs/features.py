@@ -12,6 +12,7 @@ from jaxadv.networks.quocnet import SMALL, quocnet
 from jaxadv.runs import settings
 from jaxadv.runs.inputs import train_each
 from jaxadv.storage import cache
+from jaxadv.training.features import stages
 from jaxadv.zoo import features
 from jaxadv.zoo.features import Encoder
 
@@ -88,8 +89,10 @@ def check(config: Settings) -> None:
     settings.check_writable(config.cache_dir)
     if len(config.features) != len(SMALL):
         raise ValueError(f"features must be {len(SMALL)} numbers, got {config.features}")
-    for stage, count in enumerate(config.features, start=1):
-        most = features.recipes(config.epochs)["learned"].dimensions
-        settings.check_count(f"features of stage {stage}", count, most)
+    settings.check_positive(features=min(config.features))
+    recipe = features.recipes(config.epochs)["learned"]
+    for number, stage in enumerate(stages(config.network), start=1):
+        count, most = config.features[number - 1], recipe.dimensions(stage)
+        settings.check_count(f"features of stage {number}", count, most)
     if config.photographs:
         opened(config)

@@ -8,9 +8,10 @@ counts, as on whitened fields it is exact where filters are orthonormal.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +47,15 @@ class PooledSparsity:
     """How a stage is trained; without a schedule its filters stay random, as a baseline."""
 
     schedule: Schedule | None
-    dimensions: int = 40
-    """Principal components of a field that are kept; where it has fewer inputs, all."""
+    kept: float = 0.4
+    """Share of a field's principal components that is kept, the largest; the rest is mostly noise,
+    whose sparsity would be learned, too."""
     whitened: int = 4096
     """Images, the first ones, from which the components are computed."""
+
+    def dimensions(self, stage: Network) -> int:
+        """Of the whitened fields of a stage: the most features that it can have."""
+        return math.ceil(self.kept * _local(stage).size ** 2 * stage.input_shape[-1])
 
     def loss(
         self,
@@ -59,13 +65,13 @@ class PooledSparsity:
     ) -> Float[jax.Array, ""]:
         """The mean of the pooled outputs for whitened fields."""
         h = jnp.einsum("blk,lkf->blf", z, filters)
-        rows, columns = stage.layers[0].grid(stage.input_shape)
+        rows, columns = _local(stage).grid(stage.input_shape)
         pooled = stage.layers[1].apply({}, h.reshape(len(z), rows, columns, -1))
         return pooled.mean()
 
     def prepare(self, stage: Network, filters, whitening: Whitening, key, images: Images):
         """Whitens a minibatch."""
-        return (whitening(_fields(stage.layers[0], images)),), whitening
+        return (whitening(_fields(_local(stage), images)),), whitening
 
     def train(
         self,
@@ -90,13 +96,13 @@ class PooledSparsity:
         Raises:
           ValueError: there are more features than dimensions to be orthonormal in.
         """
-        local = stage.layers[0]
-        whitening = whiten(local, images[: self.whitened], self.dimensions)
-        locations, _, dimensions = whitening.projection.shape
+        local = _local(stage)
+        dimensions = self.dimensions(stage)
         if local.features > dimensions:
             found = f"{local.features} features in {dimensions} dimensions"
             raise ValueError(f"filters of a location must be orthonormal, got {found}")
-        shape = locations, dimensions, local.features
+        whitening = whiten(local, images[: self.whitened], dimensions)
+        shape = *whitening.projection.shape[::2], local.features
         filters = jnp.linalg.qr(jax.random.normal(jax.random.fold_in(key, 0), shape))[0]
         if self.schedule:
             filters = fit(
@@ -121,6 +127,10 @@ def stages(network: Network) -> list[Network]:
         Network(network.layers[first : first + LAYERS], shapes[first])
         for first in range(0, len(network.layers), LAYERS)
     ]
+
+
+def _local(stage: Network) -> Any:
+    return stage.layers[0]
 
 
 def greedy(
@@ -156,12 +166,12 @@ def orthonormalised(
 
 
 def whiten(local: LocallyConnected, images: Images, dimensions: int) -> Whitening:
-    """Whitening of the fields of each location over images, to so many dimensions at most."""
+    """Whitening of the fields of each location over images, to so many dimensions."""
     images = jnp.asarray(images)
     parts = [images[i : i + AT_ONCE] for i in range(0, len(images), AT_ONCE)]
     mean = sum(_fields(local, part).sum(axis=0) for part in parts) / len(images)
     covariance = sum(_scatter(local, part, mean) for part in parts) / len(images)
-    return Whitening(mean, _projection(covariance, min(dimensions, mean.shape[1])))
+    return Whitening(mean, _projection(covariance, dimensions))
 
 
 @functools.partial(jax.jit, static_argnums=0)

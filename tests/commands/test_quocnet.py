@@ -77,7 +77,7 @@ def test_a_second_run_reads_what_the_first_has_kept(figures, run, monkeypatch):
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--images 0", "images must be at least 1, got 0"),
         ("--features 8 8", "features must be 1 numbers, got (8, 8)"),
-        ("--features 99", "features of stage 1 must be from 1 to 40, got 99"),
+        ("--features 99", "features of stage 1 must be from 1 to 33, got 99"),
         ("--photographs nowhere", "nowhere is not a folder"),
         ("--photographs .", "PNG and JPEG images are neither in nor beside sub-folders"),
         ("--dataset mnist", "Unrecognized"),

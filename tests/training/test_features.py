@@ -15,7 +15,7 @@ from jaxadv.training.readout import train_readout
 
 STAGE = quocnet(6, 1, (Stage(2, 3, pool=2, contrast=3),))  # 4 × 4 locations of 9 inputs
 LOCAL = STAGE.layers[0]
-LEARNED = PooledSparsity(Schedule(4, 25, 0.1), dimensions=6)
+LEARNED = PooledSparsity(Schedule(4, 25, 0.1), kept=0.6)
 KEY = jax.random.key(0)
 
 
@@ -81,7 +81,7 @@ def test_the_loss_is_the_pooled_sparsity_and_its_gradient_numerical(images, whit
 
 
 def test_learned_filters_are_orthonormal_and_sparser_than_random_ones(images, whitening, learned):
-    random = PooledSparsity(None, dimensions=6).train(STAGE, images, KEY)
+    random = PooledSparsity(None, kept=0.6).train(STAGE, images, KEY)
     means = {}
     for name, params in (("learned", learned), ("random", random)):
         kernel = np.asarray(params["local1"]["kernel"], float)
@@ -112,7 +112,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(images, learned, tmp_p
 
 def test_more_features_than_dimensions_are_refused(images):
     with pytest.raises(ValueError, match="must be orthonormal, got 2 features in 1 dimensions"):
-        PooledSparsity(None, dimensions=1).train(STAGE, images[:9], KEY)
+        PooledSparsity(None, kept=0.1).train(STAGE, images[:9], KEY)
 
 
 def test_stages_are_trained_on_what_those_below_make_of_the_images(images):
