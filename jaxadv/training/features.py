@@ -1,9 +1,9 @@
 """Features without labels: filters of local receptive fields whose pooled outputs are sparse.
 
 Stage by stage, each receptive field is whitened by its principal components, and the filters of a
-location, kept orthonormal, minimise the mean of Σ √(ε + Σ h²) over the pooled outputs: topographic
-ICA, and the limit of reconstruction ICA (Le et al., 2011) where the reconstruction is all that
-counts, as on whitened fields it is exact where filters are orthonormal.
+location, kept orthonormal, minimise the mean of the pooled outputs √(ε + Σ h²). That is topographic
+ICA, and the limit of reconstruction ICA (Le et al., 2011) for a large weight of the reconstruction:
+on whitened fields, orthonormal filters reconstruct best.
 """
 
 import dataclasses
