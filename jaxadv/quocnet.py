@@ -28,7 +28,7 @@ class Config(features.Settings):
     out: Path = Path("results/quocnet")
     images: int = 40
     """Number of held-out images to attack."""
-    attack: AttackOptions = AttackOptions()
+    attack: AttackOptions = AttackOptions.quick()
     """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
 

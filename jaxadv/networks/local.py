@@ -154,7 +154,7 @@ class LocalContrast(nn.Module):
         self, h: Float[jax.Array | np.ndarray, "B height width maps"]
     ) -> Float[jax.Array, "B height width maps"]:
         """Applies the layer."""
-        g = h - self._means(h)
+        g = jnp.asarray(h) - self._means(h)
         return g * jax.lax.rsqrt(self.epsilon + self._means(g**2))
 
     @nn.nowrap
@@ -206,10 +206,11 @@ def weighted_sums(
     stride: int = 1,
 ) -> Float[jax.Array, "B _ _ maps"]:
     """Σ_ij w_i w_j h_(stride · y + i, stride · x + j), without padding."""
+    sums: Any = h
     for axis in (1, 2):
         last = stride * (positions(h.shape[axis], len(weights), stride) - 1) + 1
-        h = sum(
-            weight * jax.lax.slice_in_dim(h, i, i + last, stride, axis)
+        sums = sum(
+            weight * jax.lax.slice_in_dim(sums, i, i + last, stride, axis)
             for i, weight in enumerate(weights)
         )
-    return h
+    return sums

@@ -30,7 +30,7 @@ class Stage:
     epsilon: float = 1e-2  # of the contrast normalisation
 
 
-SMALL = Stage(8, 7, pool=3), Stage(16, 5, pool=3), Stage(64, 5, pool=3)  # a laptop's
+SMALL = Stage(8, 7, pool=3), Stage(16, 5, pool=3), Stage(32, 5, pool=3)  # a laptop's
 PUBLISHED_SIDE, PUBLISHED = 200, (Stage(8, 18),) * 3
 
 
@@ -43,7 +43,7 @@ def quocnet(
 
     >>> network = quocnet()
     >>> network.shapes(jax.eval_shape(network.init, jax.random.key(0)))[-1]
-    (5, 5, 64)
+    (5, 5, 32)
 
     Args:
       side: of the images.

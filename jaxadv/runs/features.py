@@ -32,7 +32,7 @@ class Settings:
     """Number of crops of the photographs to learn from."""
     features: tuple[int, ...] = tuple(stage.features for stage in SMALL)
     """Number of features at each location, of each of the three stages."""
-    epochs: int = 8
+    epochs: int = 6
     """Epochs of the training of each stage."""
     seed: int = 0
     """Seed of crops, filters and classifiers; an attack's own noise is always the same."""

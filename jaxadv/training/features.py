@@ -50,12 +50,15 @@ class PooledSparsity:
     kept: float = 0.4
     """Share of a field's principal components that is kept, the largest; the rest is mostly noise,
     whose sparsity would be learned, too."""
+    most: int = 40
+    """Number of them that is kept, at most."""
     whitened: int = 4096
     """Images, the first ones, from which the components are computed."""
 
     def dimensions(self, stage: Network) -> int:
         """Of the whitened fields of a stage: the most features that it can have."""
-        return math.ceil(self.kept * _local(stage).size ** 2 * stage.input_shape[-1])
+        inputs = _local(stage).size ** 2 * stage.input_shape[-1]
+        return min(self.most, math.ceil(self.kept * inputs))
 
     def loss(
         self,
@@ -169,7 +172,7 @@ def whiten(local: LocallyConnected, images: Images, dimensions: int) -> Whitenin
     """Whitening of the fields of each location over images, to so many dimensions."""
     images = jnp.asarray(images)
     parts = [images[i : i + AT_ONCE] for i in range(0, len(images), AT_ONCE)]
-    mean = sum(_fields(local, part).sum(axis=0) for part in parts) / len(images)
+    mean: Any = sum(_fields(local, part).sum(axis=0) for part in parts) / len(images)
     covariance = sum(_scatter(local, part, mean) for part in parts) / len(images)
     return Whitening(mean, _projection(covariance, dimensions))
 

@@ -66,6 +66,7 @@ def test_files(figures, run):
 
 def test_a_second_run_reads_what_the_first_has_kept(figures, run, monkeypatch):
     monkeypatch.setattr(kept.PooledSparsity, "train", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(quocnet.report, "draw", lambda *args: None)  # which takes its time
     again = run(out="again")
     assert again["features"] == figures["features"] and again["sparsity"] == figures["sparsity"]
 
