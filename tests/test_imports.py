@@ -39,7 +39,13 @@ def imports(path):
     "package, importers",
     [
         ("tensorflow_datasets", {"datasets/tfds.py"}),
-        ("flax", {"networks/inverted_residual.py", "networks/layers.py", "zoo/kept.py"}),
+        (
+            "flax",
+            {
+                *("networks/inverted_residual.py", "networks/layers.py", "networks/local.py"),
+                "zoo/kept.py",
+            },
+        ),
         ("grain", {"datasets/reading.py"}),
         ("orbax", {"storage/checkpoints.py"}),
         ("jaxopt", {"solvers/lbfgsb.py"}),

@@ -87,7 +87,7 @@ def table(figures: Figures) -> Table:
             str(row["features"]),
             percent(row["train_accuracy"]),
             f"{percent(row['accuracy'])} ({_range(row['interval'])})",
-            decimals(row.get("p"), 3),
+            f"{row['p']:.1g}" if "p" in row else "–",
             decimals(row.get("distortion"), 5),
             percent(row.get("success")),
         ]
