@@ -163,8 +163,9 @@ def cropped(
       size: of the sides of the result, in pixels.
 
     Example:
-      >>> cropped(np.arange(12, dtype="uint8").reshape(2, 6, 1), (4.0, 0.0, 6.0, 2.0), 1)
-      array([[[8]]], dtype=uint8)
+      >>> cropped(np.arange(12, dtype="uint8").reshape(2, 6, 1), (2.0, 0.0, 4.0, 2.0), 2)[..., 0]
+      array([[2, 3],
+             [8, 9]], dtype=uint8)
     """
     from PIL import Image
 
