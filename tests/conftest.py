@@ -34,7 +34,7 @@ UNOPTIMISED = (
     *(f"attacks/test_{each}.py" for each in ("minimal", "queues", "sampling", "stages")),
     *(f"attacks/test_{each}.py" for each in ("stored", "untargeted")),
     *(f"commands/test_{each}.py" for each in ("certificates", "generate", "generate_again")),
-    "commands/test_other_data.py",
+    *("commands/test_other_data.py", "commands/test_quocnet.py"),
     *("certify", "docs", "measures", "networks", "spectral"),
     *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
 )

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from jaxadv.datasets.examples import SAMPLED, Examples
 from jaxadv.datasets.images import ImageFolder, cropped, decoded, grey
 from jaxadv.datasets.reading import read
-from jaxadv.storage.errors import InputError
+from jaxadv.storage.errors import InputError, described
 
 
 class Crops:
@@ -34,18 +34,21 @@ class Crops:
     def __len__(self):
         return len(self._photographs)
 
-    def name(self, index: int) -> str:
-        """Of a photograph."""
-        return self._photographs.name(index)
-
     def __getitem__(self, index):
+        try:
+            return {"image": self._cropped(index)}
+        except Exception as error:  # what decodes broken files may raise any
+            reason = error if isinstance(error, InputError) else described(error)
+            raise InputError(f"{self._photographs.name(index)}: {reason}") from error
+
+    def _cropped(self, index):
         image, side = grey(decoded(self._photographs[index]["image"])), self._side
         height, width, _ = image.shape
         if min(height, width) < side:
             raise InputError(f"it has {width} × {height} pixels, expected {side} on each side")
         rng = np.random.default_rng([self._seed, index])
         boxes = [_box(rng, width, height, side) for _ in range(self._count)]
-        return {"image": np.concatenate([cropped(image, box, side) for box in boxes])}
+        return np.concatenate([cropped(image, box, side) for box in boxes])
 
 
 def _box(rng, width, height, smallest):
