@@ -14,6 +14,8 @@ from typing import Any
 import jax
 
 import jaxadv
+from jaxadv.runs import features, photographs
+from jaxadv.runs.settings import Settings
 
 PACKAGES = ("jaxadv", "jax", "jaxlib", "jaxopt", "flax", "optax", "numpy")
 PLACES = ("config", "out", "data_dir", "cache_dir", "retrain")  # settings no figure depends on
@@ -33,13 +35,10 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def record(settings: Any, clock: Clock) -> dict[str, Any]:
-    """Settings, seconds by stage, and `environment`, for JSON.
-
-    Args:
-      settings: a dataclass with a `dataset` and a `seed`, such as `jaxadv.runs.settings.Settings`.
-      clock: of the run.
-    """
+def record(
+    settings: Settings | photographs.Settings | features.Settings, clock: Clock
+) -> dict[str, Any]:
+    """Settings, seconds by stage, and `environment`, for JSON."""
     seconds = clock.seconds | {"total": sum(clock.seconds.values())}
     values = {
         name: str(value) if isinstance(value, Path) else value
