@@ -15,7 +15,10 @@ from jaxadv.runs import photographs
 from jaxadv.zoo.imported import imported
 
 COMMAND = imagenet
-OPTIONS = ["--models", "photo_mine:first", "photo_mine:second", "--side", "12", "--target", "3"]
+OPTIONS = [
+    *("--models", "photo_mine:first", "photo_mine:second", "--side", "12", "--target", "3"),
+    *("--seed", "4"),  # of random classes that are within reach
+]
 MODULE = """
 import jax, numpy as np
 from jaxadv.networks import Convolution, FullyConnected, GlobalAverage, Network
