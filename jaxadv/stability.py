@@ -1,7 +1,8 @@
 """Lipschitz bounds of networks, layer by layer, beside Table 5 of Szegedy et al. (2013).
 
 For each layer the operator norm and the constants of activation, normalisation and pooling, and the
-product over all layers: an upper bound of ‖f(x) − f(x')‖ / ‖x − x'‖ for the logits f.
+product over all layers: an upper bound of ‖f(x) − f(x')‖ / ‖x − x'‖ for the logits f. Beside these,
+norms of Jacobians at images: no Lipschitz constant is less.
 """
 
 import dataclasses
@@ -11,13 +12,15 @@ from pathlib import Path
 import jax
 
 from jaxadv import zoo
+from jaxadv.measures.stability import jacobian_norms
 from jaxadv.networks import Network, Params, alexnet, layer_bounds, lipschitz_bound, torch_weights
 from jaxadv.reports import stability as report
 from jaxadv.reports.publish import publish
 from jaxadv.runs import command, settings
 from jaxadv.runs.console import progress_bars
-from jaxadv.runs.inputs import load_data, load_models
+from jaxadv.runs.inputs import load_networks, some_images, takes_photographs
 from jaxadv.runs.record import Clock, record
+from jaxadv.zoo.imported import layered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +28,11 @@ class Config(settings.Settings):
     """Settings of the experiment."""
 
     models: settings.Names = ("FC100-100-10", "FC200-200-10", "AE400-10", "LeNet-5")
-    """Networks by name, trained where need be; or your own, as module:function that returns
-    (Network, params)."""
+    """Networks by name, EfficientNet-Lite0 among them, trained where need be; or your own, as
+    module:function that returns (Network, params)."""
     out: Path = Path("results/stability")
+    images: int = 1000
+    """Number of images at which Jacobians are measured: of the test set, or of 20 photographs."""
     weights: Path | None = None
     """AlexNet's weights as torchvision publishes them, .pth or .safetensors, in place of models."""
     random: bool = False
@@ -41,22 +46,25 @@ def run(config: Config) -> None:
         networks = load(config)
     models = []
     with clock.stage("norms"), progress_bars() as bars:
-        task = bars.add_task("operator norms", total=len(networks))
         for name, (network, params) in networks.items():
-            models.append(report.model_figures(name, params, layer_bounds(network, params)))
-            bars.advance(task)
+            task = bars.add_task(f"norms of {name}", total=None)
+            bounds = layer_bounds(network, params)
+            images = some_images(config, network.input_shape, config.images)
+            bars.update(task, total=len(images))
+            tell = functools.partial(bars.advance, task)
+            norms = jacobian_norms(network, params, images, progress=tell)
+            models.append(report.model_figures(name, params, bounds, norms))
     figures = {"models": models} | record(config, clock)
-    texts = [*map(report.table, models), report.note(figures)]
-    publish(config.out, "stability", figures, texts, "Tables are")
+    publish(config.out, "stability", figures, report.texts(figures), "Tables are")
 
 
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
-    settings.check(config)
-    for name in config.models:
-        network = zoo.with_layers(name, config.info)
-        params = jax.eval_shape(network.init, jax.random.key(0))
-        jax.eval_shape(functools.partial(lipschitz_bound, network), params)
+    settings.check(config, [name for name in config.models if not takes_photographs(name)])
+    settings.check_counts("images", [config.images], 0, config.info.examples["test"])
+    for name in set(config.models) - set(zoo.PRETRAINED):
+        network, params = zoo.untrained(name)
+        jax.eval_shape(functools.partial(lipschitz_bound, layered(name, network)), params)
     if config.weights and config.random:
         raise ValueError("weights and random exclude each other")
     if config.weights and not config.weights.is_file():
@@ -72,8 +80,8 @@ def load(config: Config) -> dict[str, tuple[Network, Params]]:
     if config.random:
         network = alexnet.alexnet()
         return {"AlexNet, random": (network, network.init(jax.random.key(config.seed)))}
-    models = load_models(config, load_data(config))
-    return {model.name: (model.layered, model.params) for model in models}
+    models = load_networks(config)
+    return {name: (model.layered, model.params) for name, model in models.items()}
 
 
 main = functools.partial(command.main, check, run, Config)

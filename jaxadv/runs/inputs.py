@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from jaxtyping import Float
+
 from jaxadv import datasets, zoo
-from jaxadv.datasets import Dataset
+from jaxadv.datasets import Dataset, photographs
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
 from jaxadv.training import Controlled, Supervised
@@ -56,6 +59,49 @@ def load_model(
     settings = Settings(models=(name,), seed=seed, cache_dir=cache_dir, data_dir=data_dir)
     (model,) = load_models(settings, load_data(settings))
     return model
+
+
+def takes_photographs(name: str) -> bool:
+    """Whether a network takes square images in colour, as those for photographs do.
+
+    Raises:
+      ValueError: there is no such network.
+    """
+    shape = getattr(zoo.untrained(name)[0], "input_shape", ())
+    return len(shape) == 3 and shape[0] == shape[1] and shape[2] == 3
+
+
+def load_networks(settings: Settings) -> dict[str, zoo.Model]:
+    """The networks of the settings, some of which may take photographs: those are only read."""
+    models = {
+        name: zoo.ready(name, settings.cache_dir)
+        for name in settings.models
+        if takes_photographs(name)
+    }
+    others = [name for name in settings.models if name not in models]
+    if others:
+        models |= {
+            model.name: model for model in load_models(settings, load_data(settings), others)
+        }
+    return {name: models[name] for name in settings.models}
+
+
+def some_images(
+    settings: Settings, image_shape: tuple[int, ...], count: int
+) -> Float[np.ndarray, "N *image"]:
+    """The first images of the test set, or of the twenty photographs that come with Foolbox.
+
+    Args:
+      settings: with the data set.
+      image_shape: of one image: the data set's, or (side, side, 3), for photographs.
+      count: N, as far as there are so many.
+    """
+    if not count:
+        return np.zeros((0, *image_shape), np.float32)
+    if image_shape == settings.info.image_shape:
+        test = datasets.load(settings.dataset, "test", settings.data_dir)
+        return test.images[:count]
+    return photographs.of_wheel(settings.cache_dir).at(image_shape[0], slice(count)).images
 
 
 def load_models_on_halves(

@@ -6,11 +6,12 @@ import pytest
 import safetensors.numpy
 
 from jaxadv import datasets, stability, zoo
-from jaxadv.networks import Network, alexnet, layer_bounds
+from jaxadv.networks import Network, alexnet, efficientnet, layer_bounds
 from jaxadv.reports import paper
+from jaxadv.zoo.registry import Pretrained
 
 COMMAND = stability
-OPTIONS = []
+OPTIONS = ["--images", "30"]
 
 
 def test_layers_of_a_trained_network(run, splits, capsys):
@@ -23,11 +24,30 @@ def test_layers_of_a_trained_network(run, splits, capsys):
         assert layer["norm"] == pytest.approx(norm, rel=3e-5) and layer["norm"] >= norm
         assert (layer["activation"], layer["normalisation"], layer["pooling"]) == (activation, 1, 1)
         assert layer["product"] == pytest.approx(norm * activation, rel=3e-5)
+    whole = model["network"]
+    for row in (*model["layers"], whole):
+        assert 0 < row["jacobian_mean"] <= row["jacobian_max"] <= row["product"]
+    assert model["layers"][1]["jacobian_mean"] > 0.99 * model["layers"][1]["product"]
     text = (run.folder / "out" / "stability.md").read_text(encoding="utf-8")
+    assert f"| {whole['jacobian_mean']:.4g} | {whole['jacobian_max']:.4g} |" in text
     total = np.prod([layer["product"] for layer in model["layers"]])
     assert f"product L = {total:.4g}" in text and "--weights FILE" in text
     assert "| hidden1 | 784×20 |" in text
     assert "small: Lipschitz constants" in capsys.readouterr().out
+
+
+def test_networks_of_photographs(run, monkeypatch):
+    """A small one of the kind, at the first of the photographs that come with Foolbox."""
+    network = efficientnet.efficientnet_lite(0, classes=4, side=32)
+    network = Network((*network.layers[:3], *network.layers[-2:]), network.input_shape)
+    params = network.init(jax.random.key(0))
+    entry = Pretrained(lambda: network, lambda cache_dir: (network, params))
+    monkeypatch.setitem(zoo.PRETRAINED, "photographic", entry)
+    monkeypatch.setattr(stability, "some_images", lambda _, shape, count: np.ones((1, *shape)))
+    mobile, small = run("--models", "photographic", "small", out="mixed")["models"]
+    assert mobile["network"]["images"] == 1 and small["name"] == "small"
+    rows = *mobile["layers"], mobile["network"]
+    assert all(0 < row["jacobian_max"] <= row["product"] * (1 + 1e-6) for row in rows)
 
 
 def test_random_alexnet_stands_beside_the_paper(run, monkeypatch):
@@ -35,7 +55,7 @@ def test_random_alexnet_stands_beside_the_paper(run, monkeypatch):
     conv1, *_ = alexnet.alexnet().layers
     network = Network((conv1,), (67, 67, 3))
     monkeypatch.setattr(alexnet, "alexnet", lambda: network)
-    [model] = run("--random", "--seed", "5")["models"]
+    [model] = run("--random", "--seed", "5", "--images", "0")["models"]
     [layer] = model["layers"]
     kernel = np.asarray(network.init(jax.random.key(5))["conv1"]["kernel"])
     padded = np.zeros((68, 68, 3, 96))
@@ -70,7 +90,7 @@ def test_weights_from_a_file(run, monkeypatch, tmp_path):
         return layer_bounds(Network(network.layers[:2], network.input_shape), params)
 
     monkeypatch.setattr(stability, "layer_bounds", bounds_of_two_layers)
-    [model] = run("--weights", str(tmp_path / "x.safetensors"))["models"]
+    [model] = run("--weights", str(tmp_path / "x.safetensors"), "--images", "0")["models"]
     standardise, conv1 = model["layers"]
     assert read[0]["conv1"]["kernel"][7, 3, 2, 5] == 1.5 and len(read[0]["fc3"]["bias"]) == 7
     assert conv1["norm"] == pytest.approx(1.5, rel=3e-5)
@@ -85,6 +105,7 @@ def test_weights_from_a_file(run, monkeypatch, tmp_path):
         ("--weights settings.toml --random", "weights and random exclude each other"),
         ("--weights settings.toml", "settings.toml is not a file of torch tensors"),
         ("--models none", "unknown model 'none'"),
+        ("--images -1", "images must be from 0 to 10000, got (-1,)"),
     ],
 )
 def test_bad_settings_end_before_any_work(refused, tmp_path, options, message):
