@@ -1,5 +1,6 @@
 """Photographs with classes of ImageNet: twenty from the package of Foolbox, and a user's own."""
 
+import dataclasses
 import re
 import zipfile
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Integer
+from jaxtyping import Float, Int32, Integer
 
 from jaxadv.datasets import imagenet
 from jaxadv.datasets.dataset import Dataset
@@ -54,6 +55,32 @@ class Photographs(NamedTuple):
                 reason = error if isinstance(error, InputError) else described(error)
                 raise InputError(f"{self.names[number]}: {reason}") from error
         return Dataset(images, self.labels[numbers])
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Photographs at one size, decoded when they are asked for, in place of an array of them."""
+
+    photographs: Photographs
+    side: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of numbers in [0, 1]."""
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.photographs.names)
+
+    def __getitem__(self, chosen: slice | int | np.integer) -> Float[np.ndarray, "*n side side 3"]:
+        """One of them, or a slice."""
+        if isinstance(chosen, slice):
+            return self.photographs.at(self.side, chosen).images
+        return self.photographs.at(self.side, np.array([chosen])).images[0]
+
+
+Images = np.ndarray | Squares
 
 
 def load(side: int, cache_dir: Path | str = cache.DEFAULT_DIRECTORY) -> Dataset:

@@ -13,13 +13,14 @@ from jaxtyping import Float
 from jaxadv.storage import cache
 
 Image = Float[np.ndarray, "height width *channels"]
+DPI = 110
 WIDEST = 18  # characters below an image of `magnified_differences`
 
 
 def save(figure: matplotlib.figure.Figure, path: Path) -> None:
     """Writes a whole PNG, or none."""
     with cache.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=DPI)
 
 
 def example_images(
@@ -99,13 +100,16 @@ def image_rows(
     Args:
       path: of the PNG.
       names: of the rows.
-      rows: (image, caption) pairs; images (height, width[, 1 or 3]) in [0, 1].
+      rows: (image, caption) pairs; images (height, width[, 1 or 3]) in [0, 1], which are drawn at
+        their own resolution at least.
     """
     columns = len(rows[0])
+    image, _ = rows[0][0]
+    larger = max(1, image.shape[1] / DPI / 0.56)  # than images of 60 pixels
     narrow = matplotlib.layout_engine.ConstrainedLayoutEngine(
         w_pad=0.01, h_pad=0.02, wspace=0, hspace=0
     )
-    size = 1.1 + 0.62 * columns, 0.78 * len(rows)
+    size = 1.1 + larger * 0.62 * columns, (0.16 + larger * 0.62) * len(rows)
     figure = matplotlib.figure.Figure(figsize=size, layout=narrow)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, name, row in zip(axes, names, rows, strict=True):

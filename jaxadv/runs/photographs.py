@@ -95,10 +95,15 @@ def prepared(settings: Settings) -> Inputs:
             f"{found.names[at]} has the class {found.labels[at]}, expected 0 to {classes - 1}, as"
             f" {networks[0].model.name} has {classes}"
         )
+    check_decodable(found)
+    return Inputs(networks, class_names(classes, settings.cache_dir), found)
+
+
+def check_decodable(found: Photographs) -> None:
+    """Raises ValueError, which names the file, if one of the photographs cannot be decoded."""
     with console.status("decoding photographs"):
         for number in range(len(found.names)):
             found.at(CHECKED, slice(number, number + 1))
-    return Inputs(networks, _names(classes, settings.cache_dir), found)
 
 
 def check(settings: Settings) -> None:
@@ -131,7 +136,8 @@ def _photographs(settings):
     return photographs.of_wheel(settings.cache_dir)
 
 
-def _names(classes, cache_dir):
+def class_names(classes: int, cache_dir: Path) -> tuple[str, ...]:
+    """Names of so many classes: of ImageNet's, if there are 1,000, else their numbers."""
     if classes == imagenet.CLASSES:
         return imagenet.classes(cache_dir).names
     return tuple(map(str, range(classes)))

@@ -4,14 +4,17 @@ import sys
 import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxadv import datasets, units, zoo
 from jaxadv.measures import statistics
-from jaxadv.networks import cnn, mlp
+from jaxadv.networks import Convolution, FullyConnected, Network, cnn, mlp
 from jaxadv.training import Schedule, Supervised
 from jaxadv.units import Config
+from jaxadv.zoo.imported import imported
 
 COMMAND = units
 MODELS = ["small", "CNN"]
@@ -38,9 +41,20 @@ def names(figures):
 
 def test_json(figures, splits):
     assert set(figures) == {
-        *("dataset", "images", "images_file", "directions", "chance", "layers", "seed", *TIMES),
+        *(
+            "dataset",
+            "images",
+            "held_out",
+            "components_of",
+            "directions",
+            "chance",
+            "layers",
+            "seed",
+            *TIMES,
+        ),
     }
-    assert (figures["images"], figures["images_file"], figures["directions"]) == (TEST, None, 30)
+    assert (figures["images"], figures["directions"]) == (TEST, 30)
+    assert figures["held_out"] == "the test set of mnist"
     counts = np.bincount(splits["test"].labels)
     chance = np.sum(counts * (counts - 1)) / (TEST * (TEST - 1))
     assert figures["chance"] == pytest.approx(chance)
@@ -104,7 +118,9 @@ def test_pixels_without_k_best_images_are_left_out(figures, splits):
 def test_files(run, figures):
     out = run.folder / "out"
     pictures = {
-        f"{name.replace(' ', '-')}-{kind}.png" for name in LAYERS for kind in ("natural", "random")
+        f"{name.replace(' ', '-')}-{kind}.png"
+        for name in LAYERS
+        for kind in ("natural", "random", "components")
     }
     assert {path.name for path in out.iterdir()} == {
         *("units.json", "units.md", "units.png", "report.html"),
@@ -121,6 +137,8 @@ def test_files(run, figures):
         for row in layer["statistics"]:
             mean = 100 * row["natural"]["mean"]
             assert f"\n| {name} | {row['k']} | {mean:.1f} |" in text
+            mean = 100 * row["components"]["mean"]
+            assert f"\n| {name} | {row['k']} | {mean:.1f} | " in text.partition("rotation")[2]
 
 
 def test_images_and_labels_of_a_file(run, figures, splits, monkeypatch, capsys):
@@ -131,9 +149,9 @@ def test_images_and_labels_of_a_file(run, figures, splits, monkeypatch, capsys):
     np.save(files[0], np.rint(255 * images).astype(np.uint8)[..., 0])
     np.save(files[1], labels.astype(np.uint8))
     again = run("--images-file", files[0], "--labels-file", files[1], out="again")
-    assert again.pop("images_file") == files[0]
+    assert again.pop("held_out") == files[0]
     expected = without_times(figures)
-    del expected["images_file"]
+    del expected["held_out"]
     assert without_times(again) == expected
     output = capsys.readouterr().out
     assert "Label agreement" in output and str(run.folder / "again") in output
@@ -161,14 +179,62 @@ def test_network_of_ones_own_whose_units_are_dead(run, monkeypatch):
     row = figures["layers"][1]["statistics"][0]
     assert row["natural"]["agreement"] == [None] * 3 and row["random"]["left_out"] == 30
     assert row["natural"]["mean"] is row["p"] is row["p_holm"] is row["difference"] is None
+    assert row["components"]["agreement"] == [] and row["components"]["p_holm"] is None
     made = {path.name for path in (run.folder / "dead").iterdir()}
     assert made == {
         *("units.json", "units.md", "units.png", "report.html"),
-        *("pixels-natural.png", "pixels-random.png"),
+        *("pixels-natural.png", "pixels-random.png", "pixels-components.png"),
     }
     assert "| mine:dead hidden1 | 3 | – | – | – | – | – | 3 |" in (
         run.folder / "dead" / "units.md"
     ).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def colours(tmp_path, monkeypatch):
+    """A folder of photographs of two classes, red and green; `mine:colours` is a network for them.
+
+    Its first unit is how red the top left corner is.
+    """
+    layers = Convolution(1, size=1, name="red"), FullyConnected(4, name="fc")
+    network = Network(layers, (4, 4, 3))
+    params = network.init(jax.random.key(0))
+    params["red"]["kernel"] = np.eye(3, 1, dtype="float32").reshape(1, 1, 3, 1)
+    mine = types.SimpleNamespace(colours=lambda: (network, params))
+    monkeypatch.setitem(sys.modules, "mine", mine)
+    for label in (0, 2):
+        (tmp_path / "photos" / str(label)).mkdir(parents=True)
+        for number in range(6):
+            colour = [[[0, 200 - number, 0], [200 - number, 0, 9]][label == 0]]
+            image = Image.fromarray(np.full((6, 9, 3), colour, np.uint8))
+            image.save(tmp_path / "photos" / str(label) / f"{number}.png")
+    yield tmp_path
+    imported.cache_clear()
+
+
+def test_photographs_of_ones_own(run, colours, capsys):
+    options = ["--model", "mine:colours", "--images", str(colours / "photos")]
+    figures = run(*options, "--k", "4", "90", out="colours")
+    assert (figures["images"], figures["dataset"]) == (12, str(colours / "photos"))
+    assert figures["chance"] == pytest.approx(5 / 11)
+    pixels, red = figures["layers"]
+    assert (pixels["size"], red["size"]) == (48, 16)
+    [row] = red["statistics"]  # 90 is more than there are
+    assert row["natural"]["mean"] == 1 and row["k"] == 4
+    made = {path.name for path in (run.folder / "colours").iterdir()}
+    assert {f"mine.colours-red-{kind}.png" for kind in ("natural", "components")} < made
+    assert f"12 images of {colours / 'photos'}, 30" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_bad_photographs(refused, colours):
+    options = "--model mine:colours --k 4 --out out"
+    assert "takes photographs: give their folder as images" in refused(
+        f"{options} --images-file x.npy --labels-file y.npy"
+    )
+    assert "k must be from 2 to 11" in refused(f"{options} --images photos --k 12")
+    (colours / "photos" / "2" / "3.png").write_bytes(b"nothing")
+    assert "3.png" in refused(f"{options} --images photos")
+    assert "none.txt" in refused(f"{options} --images photos --labels-file none.txt")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +253,11 @@ def test_network_of_ones_own_whose_units_are_dead(run, monkeypatch):
         ),
         ({"models": ("FC10(1)",)}, r"FC10\(1\) has no layers but the logits.*--layer softmax"),
         ({"models": ("mine:logits",)}, r"mine:logits must return \(Network, params\)"),
+        (
+            {"models": ("CNN", "EfficientNet-Lite0")},
+            r"images of one shape, got \{'CNN': \(28, 28, 1",
+        ),
+        ({"images": Path()}, "images are photographs, which CNN does not take"),
         ({"labels_file": Path("y.npy")}, "go together, got no images_file"),
         ({"images_file": Path("x.npy")}, "go together, got no labels_file"),
     ],
@@ -217,7 +288,6 @@ IMAGES, LABELS = np.zeros((9, 28, 28, 1), np.float32), np.arange(9)
         (IMAGES + 2, LABELS, r"must lie in \[0, 1\], got values from 2 to 2"),
         (IMAGES - 1, LABELS, r"must lie in \[0, 1\], got values from -1 to -1"),
         (IMAGES + np.float32(np.nan), LABELS, r"must lie in \[0, 1\], got values from nan"),
-        (IMAGES, LABELS, "k must be from 2 to 8"),
         (b"text", LABELS, "images_file must be an .npy file, got .*images.npy"),
         (IMAGES, b"", "labels_file must be an .npy file, got .*labels.npy"),
     ],

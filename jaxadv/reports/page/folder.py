@@ -28,6 +28,7 @@ ALTS = {  # what pictures show, by their names; {} stands for what * is
     "stimuli.png": "Crops of photographs that maximise units of the top",
     "*-natural.png": "Images that maximise units of {}",
     "*-random.png": "Images that maximise random directions in {}",
+    "*-components.png": "Images that maximise principal components of {}",
 }
 
 
