@@ -158,8 +158,9 @@ def _attacked(logits_fn, params, x, image, target, options, progress):
     chosen, tried, told = np.ones_like(several), [], 0
     if _is_long(options) and several.any():
         told = len(x) // 4
-        tried.append(attack(several, dataclasses.replace(options, **DESCENTS), told))
-        chosen[several] = _are_close(*tried[0], len(x))
+        numbers, found = attack(several, dataclasses.replace(options, **DESCENTS), told)
+        tried.append((numbers, found))
+        chosen[several] = _are_close(numbers, found, len(x))
     tried.append(attack(chosen, options, len(x) - told))
     numbers, results = zip(*tried, strict=True)
     return np.concatenate(numbers), concatenated(results)

@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.datasets.dataset import Dataset
-from jaxadv.measures.maximisers import Layer, Maximisers, of_layers
+from jaxadv.measures.directions import Directions, draw
+from jaxadv.measures.layers import Layer
+from jaxadv.measures.maximisers import Maximisers, maximisers
 from jaxadv.networks import FullyConnected, Network
 from jaxadv.networks.evaluate import predictions
 from jaxadv.networks.quocnet import LAYERS
@@ -132,8 +134,9 @@ def stimuli(encoder: Encoder, images: Float[np.ndarray, "N *image"], seed: int) 
     """The images that maximise some random units of an encoder's output."""
     network, params = encoder.network, encoder.params
     layer = Layer(encoder.name, "top", network, params, len(network.layers))
-    [found] = of_layers([layer], images, UNITS, BEST, seed)
-    return found
+    key = jax.random.fold_in(jax.random.key(seed), layer.depth)
+    units = draw(key, layer.size, UNITS).units
+    return maximisers(layer, Directions(units, {}), images, BEST)
 
 
 def filters(encoder: Encoder, count: int) -> Float[np.ndarray, "count features size size"]:

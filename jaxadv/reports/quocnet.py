@@ -147,7 +147,7 @@ def draw(
       attacked: minimum-distortion examples.
     """
     _draw_filters(directory / "filters.png", encoders)
-    rows = [[(images[index], "") for index in line] for line in best.natural.positions]
+    rows = [[(images[index], "") for index in line] for line in best.top["natural"].positions]
     pictures.image_rows(directory / "stimuli.png", [f"unit {unit}" for unit in best.units], rows)
     groups = [_examples(attacked, label) for label in (1, 0)]
     pictures.example_images(directory / "faces.png", [CLASSES[1], CLASSES[0]], groups)
