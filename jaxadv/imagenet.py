@@ -33,7 +33,7 @@ class Config(photographs.Settings):
     amplifications: tuple[float, ...] = (1.0, 1.25, 2.0)
     """Factors on r, for the robustness to rounding."""
     distortion: float = 0.0065
-    """Root mean square to which examples are amplified; by default the paper's for AlexNet."""
+    """Root mean square to which examples are brought; by default the paper's for AlexNet."""
     attack: AttackOptions = AttackOptions()
     """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 

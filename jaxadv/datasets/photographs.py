@@ -141,7 +141,7 @@ def of_folder(
 def _of_lines(path, names):
     """Classes from the lines of a file."""
     try:
-        lines = [line.rsplit(maxsplit=1) for line in path.read_text("utf-8").splitlines()]
+        lines = [line.rsplit(maxsplit=1) for line in path.read_text("utf-8-sig").splitlines()]
     except UnicodeDecodeError:
         raise InputError(f"{path} is no text in UTF-8") from None
     parsed = [(_class(path, at, line[-1]), line[0]) for at, line in enumerate(lines, 1) if line]

@@ -121,7 +121,7 @@ def after_rounding(
 def transfer(
     results: Sequence[Attacked], problems: Problems, distortion: float, seed: int
 ) -> Iterator[tuple[str, Fed]]:
-    """Feeds what was found for each network to all: as it is, and amplified to a distortion.
+    """Feeds what was found for each network to all: as it is, and brought to a distortion.
 
     The difference r is `resized`, and added to the photograph as the other network sees it, so that
     the photograph itself is no blurrier than it always is. The last row is Gaussian noise of that
@@ -130,7 +130,7 @@ def transfer(
     Args:
       results: of networks.
       problems: that were attacked.
-      distortion: root mean square, to which examples are amplified.
+      distortion: root mean square, to which examples are brought.
       seed: of the noise.
 
     Yields:

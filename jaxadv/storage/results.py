@@ -159,9 +159,12 @@ class Results:
             return None
         except (ValueError, RecursionError):
             names = None
-        if not isinstance(names, list) or len(names) != self.layout.count:
-            raise InputError(f"{self._folder}/{shards.FILES} is damaged; delete it")
-        return [str(name) for name in names]
+        are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not are_names or len(names) != self.layout.count:
+            raise InputError(
+                f"{self._folder}/{shards.FILES} is damaged; the command that wrote it replaces it"
+            )
+        return names
 
     def verify(self) -> None:
         """Reads all files, and checks them against their SHA-256 and against `SHA256SUMS`.

@@ -61,6 +61,33 @@ def test_untargeted_leaves_the_label_where_most_classes_are_masked():
     np.testing.assert_allclose(result.distortion, 0.1, rtol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1, -1])
+def test_untargeted_passes_over_what_the_box_makes_unreachable(scale):
+    """Once, the class that seemed nearest was the only one attacked: class 1 of white images."""
+
+    def logits(params, x):
+        brightness = 0.5 + scale * (x.mean(axis=1) - 0.5)
+        return jnp.stack([0 * brightness, brightness - 1.05, 0.5 - brightness], axis=1)
+
+    x = np.full((3, 4), 0.5 + scale / 2, np.float32)
+    result = untargeted(logits, None, x, np.zeros(3, int))
+    assert result.success.all() and (result.target == 2).all()
+    np.testing.assert_allclose(result.distortion, 0.5, rtol=1e-3)
+
+
+def test_untargeted_looks_farther_where_what_is_near_is_not_reached():
+    """The logit of class 1 rises at x, and falls before it leads."""
+
+    def logits(params, x):
+        a, b = x[:, 0] - 0.5, x[:, 1] - 0.5
+        return jnp.stack([0 * a, a - 0.1 - 8 * a**2, b - 0.3], axis=1)
+
+    x = np.full((1, 2), 0.5, np.float32)
+    result = untargeted(logits, None, x, np.array([0]))
+    assert result.success.all() and result.target == 2
+    np.testing.assert_allclose(result.distortion, 0.3 / np.sqrt(2), rtol=1e-3)
+
+
 @pytest.mark.parametrize("classes", [0, 2])
 def test_untargeted_checks_the_number_of_classes(classes):
     params, x, target = linear_problem(3)

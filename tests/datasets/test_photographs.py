@@ -77,11 +77,15 @@ def test_folders_named_by_class(two_classes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "lines", ["3\n5\n\n", "b c.png 5\na.png 3\nelsewhere.png 9\n", "a.png\t3\r\nb c.png  5"]
+    "lines",
+    [
+        *("3\n5\n\n", "b c.png 5\na.png 3\nelsewhere.png 9\n", "a.png\t3\r\nb c.png  5"),
+        *("\ufeffa.png 3\nb c.png 5", "\ufeff3\n5"),  # as editors on Windows begin files
+    ],
 )
 def test_file_of_labels(tmp_path, lines):
     files = {"b c": encoded(COLOUR), "a": encoded(GREY)}
-    (tmp_path / "labels.txt").write_text(lines)
+    (tmp_path / "labels.txt").write_text(lines, "utf-8")
     folder = folder_of(tmp_path / "photos", **files)
     found = photographs.of_folder(folder, tmp_path / "labels.txt")
     assert found.names == ("a.png", "b c.png") and found.labels.tolist() == [3, 5]

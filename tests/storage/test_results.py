@@ -246,7 +246,7 @@ def test_images_have_names(tmp_path):
     found = jaxadv.read_results(tmp_path)
     assert found.files == names
     found.verify()
-    for damaged in ("[1]", "[", "{}"):
+    for damaged in ("[1]", "[", "{}", str([*range(10)])):
         (tmp_path / shards.FILES).write_text(damaged)
         found = jaxadv.read_results(tmp_path)
         with pytest.raises(InputError, match=r"files\.json is damaged"):
