@@ -1,9 +1,10 @@
 """Adversarial examples for all images of a data set, in resumable shards.
 
 The model is module:function, which returns (logits_fn, params) or (Network, params) and is run, or
-one for MNIST by name. The data is an .npy or .npz file, a folder of images with a sub-folder per
-class, tfds:NAME/SPLIT, a folder of TFDS's array_record files, or module:function. The same command
-again goes on from what is there. `jaxadv.read_results` reads the results, report.html shows them.
+one by name: FC100-100-10 and others for MNIST, EfficientNet-Lite0, 1 or 2 for photographs. The data
+is an .npy or .npz file, a folder of images with a sub-folder per class, tfds:NAME/SPLIT, a folder
+of TFDS's array_record files, or module:function. The same command again goes on from what is there.
+`jaxadv.read_results` reads the results, report.html shows them.
 """
 
 import dataclasses

@@ -27,7 +27,7 @@ class Config(photographs.Settings):
 
     out: Path = Path("results/imagenet")
     count: int = 6
-    """Number of photographs to attack, the first that all networks recognise."""
+    """Number of photographs to attack, at most: the first that all networks recognise."""
     target: int = 9
     """Class for all, besides a random one for each; 9 is the ostrich."""
     amplifications: tuple[float, ...] = (1.0, 1.25, 2.0)
@@ -74,8 +74,8 @@ def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     settings.check_sizes(amplifications=config.amplifications, distortion=[config.distortion])
     photographs.check(config)
-    _, classes, given = photographs.prepared(config)
-    settings.check_count("count", config.count, len(given.names))
+    settings.check_positive(count=config.count)
+    _, classes, _ = photographs.prepared(config)
     if not 0 <= config.target < len(classes):
         raise ValueError(f"target must be from 0 to {len(classes) - 1}, got {config.target}")
 

@@ -36,7 +36,7 @@ class Config(held_out.Settings):
     rows: int = 8
     """Number of directions in a picture."""
     top: int = 8
-    """Number of images of each."""
+    """Number of images of each, at most."""
 
 
 def run(config: Config) -> None:
@@ -49,15 +49,15 @@ def run(config: Config) -> None:
     chosen = layers.layers(models, config.layers)
     bars = progress_by_name("feeding", [layer.title for layer in chosen], len(found.labels))
     with clock.stage("activations"), bars as progress:
-        ks = _ks(config, len(found.labels))
-        count = max(config.top, *ks) + 1  # one more than is asked for tells of ties
+        ks, top = _ks(config, len(found.labels)), min(config.top, len(found.labels) - 1)
+        count = max(top, *ks) + 1  # one more than is asked for tells of ties
         draw = config.directions, count, config.seed
         results = maximisers.of_layers(chosen, found.images, found.others, *draw, progress=progress)
     with clock.stage("statistics"), console.status("comparing"):
         statistics = compare_layers(results, found.labels, ks, config.seed)
     figures = record(config, clock) | report.figures(results, statistics, found)
     figures["directions"] = config.directions
-    report.draw(config.out, figures, results, found, config.rows, config.top)
+    report.draw(config.out, figures, results, found, config.rows, top)
     publish(config.out, "units", figures, report.texts(figures), "Tables and pictures are")
 
 
@@ -67,7 +67,9 @@ def check(config: Config) -> None:
     layers.check_layer_names(networks, config.layers)
     settings.check_count("directions", config.directions, 2**16)
     settings.check_count("rows", config.rows, 100)
-    settings.check_count("top", config.top, images - 1)
+    if images < 3:
+        raise ValueError(f"directions are compared on at least 3 images, got {images}")
+    settings.check_count("top", config.top, 100)
     settings.check_counts("k", _ks(config, images) or config.k, 2, images - 1)
 
 

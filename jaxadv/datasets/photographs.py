@@ -151,13 +151,16 @@ def _of_lines(path, names):
         return [label for label, _ in parsed]
     by_name = {name: label for label, name in parsed}
     if unknown := [name for name in names if name not in by_name]:
-        raise InputError(f"{path} has no class for {unknown[0]}, and {len(unknown)} in all")
+        others = f", nor for {len(unknown) - 1} others" if len(unknown) > 1 else ""
+        raise InputError(f"{path} has no class for {unknown[0]}{others}")
     return [by_name[name] for name in names]
 
 
 def _class(path, line, text):
     if not re.fullmatch(CLASS, text):
-        raise InputError(f"line {line} of {path} ends in {text!r:.50}, expected a class from 0")
+        raise InputError(
+            f"line {line} of {path} ends in {text!r:.50}, expected a space and a class's number"
+        )
     return int(text)
 
 

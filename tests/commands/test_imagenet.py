@@ -253,7 +253,7 @@ IMAGES = "--models photo_mine:first --images PHOTOS --labels LABELS"
         ),
         ("--models photo_mine:first --images broken", "5/x.png: it is no PNG or JPEG image"),
         ("--models photo_mine:first --images cut", "5/x.png: "),
-        (f"{IMAGES} --count 7", "count must be from 1 to 6, got 7"),
+        (f"{IMAGES} --count 0", "count must be at least 1, got 0"),
         (f"{IMAGES} --target 7", "target must be from 0 to 6, got 7"),
         (f"{IMAGES} --distortion nan", "distortion must not be negative, infinite or NaN"),
         (f"{IMAGES} --side 0", "side must be from 1 to 4096, got 0"),

@@ -245,7 +245,7 @@ def test_bad_photographs(refused, colours):
         ({"k": ()}, "k must be from 2 to 9999"),
         ({"k": (4, 4)}, "k must be there once each"),
         ({"directions": 0}, "directions must be from 1 to"),
-        ({"top": 0}, "top must be from 1 to 9999, got 0"),
+        ({"top": 0}, "top must be from 1 to 100, got 0"),
         ({"rows": 0}, "rows must be from 1 to"),
         (
             {"layers": ("hidden", "conv9")},

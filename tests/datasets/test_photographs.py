@@ -96,8 +96,11 @@ def test_file_of_labels(tmp_path, lines):
     [
         ("3\n5\n7", "labels.txt has 3 classes for 2 photographs"),
         ("", "labels.txt has 0 classes for 2 photographs"),
-        ("a.png 3\nc.png 4", "labels.txt has no class for b.png, and 1 in all"),
-        ("a.png 3\nb.png -4", "line 2 of .*labels.txt ends in '-4', expected a class from 0"),
+        ("a.png 3\nc.png 4", "labels.txt has no class for b.png$"),
+        (
+            "a.png 3\nb.png -4",
+            "line 2 of .*labels.txt ends in '-4', expected a space and a class's number",
+        ),
         ("a.png 3\nb.png dog", "line 2 of .*labels.txt ends in 'dog'"),
         (f"{'9' * 5000}\n1", "line 1 of .*labels.txt ends in '999"),
         (b"\xff\xfe\x00", "labels.txt is no text in UTF-8"),
