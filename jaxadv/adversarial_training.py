@@ -64,7 +64,8 @@ def run(config: Config) -> None:
     figures |= {"images": config.images, "left_out": trainings.left_out(config)}
     figures |= record(config, clock)
     report.draw(config.out / "adversarial_training.png", figures)
-    texts = [report.table(figures), report.transfer_table(figures), report.note(figures)]
+    tables = report.table, report.difference_table, report.transfer_table, report.note
+    texts = [each(figures) for each in tables]
     publish(config.out, "adversarial_training", figures, texts, "Tables and picture are")
 
 

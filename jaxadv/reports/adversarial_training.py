@@ -10,7 +10,7 @@ from jaxadv.measures.adversarial_training import Trained
 from jaxadv.measures.statistics import crossed_mean, paired_p, pairs_needed
 from jaxadv.reports import plots, transfer
 from jaxadv.reports.tables import Figures, Table, decimals, percent, run_of
-from jaxadv.zoo.adversarial import BASELINES, MARK
+from jaxadv.zoo.adversarial import COMPARED, MARK
 
 EFFECT = 0.0005  # difference of test errors that `seeds_needed` is for
 DISTORTIONS = "nearest", "random", "certified"
@@ -24,9 +24,9 @@ def figures(
 ) -> dict[str, Any]:
     """Errors, distortions and costs, per way of training and seed.
 
-    Test errors have the standard error of their mean over seeds, and differences to the baselines,
-    paired by seed, have 95 % t intervals over seeds, for the test set as it is, and say how many
-    seeds would show one of 0.05 points. Distortions have intervals over seeds and images.
+    Test errors have the standard error of their mean over seeds. Differences to those of
+    `COMPARED`, paired by seed, have 95 % t intervals over seeds, for the test set as it is, and say
+    how many seeds would show one of 0.05 points. Distortions have intervals over seeds and images.
 
     Args:
       trained: what was measured.
@@ -39,12 +39,12 @@ def figures(
     for each, count in zip(trained, gradients, strict=True):
         name = each.models[0].name
         network, _, kind = name.rpartition(MARK)
-        baselines = {
-            baseline: by_name[f"{network}{MARK}{baseline}"]
-            for baseline in BASELINES
-            if baseline != kind and f"{network}{MARK}{baseline}" in by_name
+        others = {
+            other: by_name[f"{network}{MARK}{other}"]
+            for other in COMPARED
+            if other != kind and f"{network}{MARK}{other}" in by_name
         }
-        compared = {name: _less(each, other) for name, other in baselines.items()}
+        compared = {name: _less(each, other) for name, other in others.items()}
         rows.append(
             {"name": name, "gradients": count} | _row(each, seeds) | {"differences": compared}
         )
@@ -92,17 +92,16 @@ def _estimate(values):
 
 
 def table(figures: Figures) -> Table:
-    """Errors and their differences to the baselines, costs and distortions."""
-    header = ["training", "test %", *(f"less {name}" for name in BASELINES), "train %"]
-    header += ["seconds", "gradients", "nearest", "random", "certified"]
+    """Errors, costs and distortions."""
+    tested = "held out" if figures["settings"]["validation"] else "test"
+    header = ["training", f"{tested} %", "train %", "seconds", "gradients", *DISTORTIONS]
     rows = []
     for each in figures["trainings"]:
-        test, error = percent(each["test_error"], digits=2), each["test_error_se"]
+        error, spread = percent(each["test_error"], digits=2), each["test_error_se"]
         rows.append(
             [
                 each["name"],
-                test if error is None else f"{test} ± {100 * error:.2f}",
-                *(_difference(each["differences"].get(name)) for name in BASELINES),
+                error if spread is None else f"{error} ± {100 * spread:.2f}",
                 percent(each["train_error"], digits=2),
                 decimals(each["seconds"], 0),
                 f"{each['gradients'] / 1e6:.1f}M",
@@ -113,12 +112,25 @@ def table(figures: Figures) -> Table:
     return Table(title, header, rows)
 
 
-def _difference(estimate):
-    """In points, and its interval: "-0.31 [-0.40, -0.22]"; a dash where there is none."""
+def difference_table(figures: Figures) -> Table:
+    """Errors less those of `COMPARED`, in points: intervals, p, and seeds that 0.05 points need."""
+    header = ["training", *(part for name in COMPARED for part in (f"less {name}", "p (seeds)"))]
+    rows = [
+        [each["name"], *(part for name in COMPARED for part in _difference(each, name))]
+        for each in figures["trainings"]
+    ]
+    return Table("Difference of errors (points), paired by seed", header, rows)
+
+
+def _difference(row, other):
+    """In points, and its interval, "-0.31 [-0.40, -0.22]"; p and seeds, "0.004 (12)"."""
+    estimate = row["differences"].get(other)
     if estimate is None or estimate["mean"] is None:
-        return "–"
+        return "–", "–"
     interval = ", ".join(f"{100 * value:.2f}" for value in estimate["interval"] or ())
-    return f"{100 * estimate['mean']:+.2f} [{interval or '–'}]"
+    p, seeds = estimate["p"], estimate["seeds_needed"]
+    tested = "–" if p is None or seeds is None else f"{p:.2g} ({seeds})"
+    return f"{100 * estimate['mean']:+.2f} [{interval or '–'}]", tested
 
 
 def transfer_table(figures: Figures) -> Table:
@@ -130,14 +142,15 @@ def transfer_table(figures: Figures) -> Table:
 def note(figures: Figures) -> str:
     """What the tables were made from, and what they leave out, in one line."""
     seeds, epochs = len(figures["trainings"][0]["seeds"]), figures["settings"]["epochs"]
-    left_out = figures["left_out"]
+    left_out = f" Left out: {figures['left_out']}." if figures["left_out"] else ""
     tested = "The held-out training" if figures["settings"]["validation"] else "All test"
     return (
         f"{tested} images; distortions of the first {figures['images']} of {figures['dataset']},"
         " those that all networks of a seed classify correctly, found towards the nearest and a"
         f" random wrong class, and certified (CROWN in the box). {seeds} seeds, {epochs} epochs"
-        " each; ±: standard errors over seeds; in brackets: 95 % t intervals over seeds, paired,"
-        f" each on its own; {run_of(figures)}{f' Left out: {left_out}.' if left_out else ''}"
+        " each; ±: standard errors over seeds; in square brackets: 95 % t intervals over seeds,"
+        " paired; p: of the t test, each on its own; in round brackets: how many seeds it would"
+        f" need to find 0.05 points in four of five cases; {run_of(figures)}{left_out}"
     )
 
 

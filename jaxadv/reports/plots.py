@@ -275,8 +275,8 @@ def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]
         curves.plot(distortions, row.accuracy, color=style["color"], label=row.name)
         curves.lines[-1].set_linestyle(["-", "--", ":"][index // 10 % 3])
     by_row.set_yticks(range(len(rows)), [row.name for row in rows][::-1])
-    by_row.set(xlabel="test error (%)")
-    against.set(xlabel="distortion to the nearest class (RMS)", ylabel="test error (%)")
+    by_row.set(xlabel="error (%)")
+    against.set(xlabel="distortion to the nearest class (RMS)", ylabel="error (%)")
     curves.set(xlabel="distortion (RMS)", ylabel="accuracy found (%)")
     for axis in (by_row, against, curves):
         axis.grid(alpha=0.3)

@@ -11,7 +11,7 @@ from jaxadv.training.recipes import Supervised
 from jaxadv.training.regularised import Dropout, VirtualAdversarial
 
 MARK = "+"  # stands between the name of a network and that of its training
-BASELINES = "decay", "dropout"
+COMPARED = "decay", "dropout", "input"  # what the others are set against
 
 
 class Chosen(NamedTuple):
