@@ -93,7 +93,7 @@ def _estimate(values):
 
 def table(figures: Figures) -> Table:
     """Errors, costs and distortions."""
-    tested = "held out" if figures["settings"]["validation"] else "test"
+    tested = "validation" if figures["settings"]["validation"] else "test"
     header = ["training", f"{tested} %", "train %", "seconds", "gradients", *DISTORTIONS]
     rows = []
     for each in figures["trainings"]:

@@ -33,7 +33,7 @@ def test_errors(figures):
 
 def test_errors_on_held_out_images_are_named_so(figures):
     figures["settings"]["validation"] = True
-    assert report.table(figures).header[1] == "held out %"
+    assert report.table(figures).header[1] == "validation %"
 
 
 def test_differences_are_those_of_seeds(figures):
