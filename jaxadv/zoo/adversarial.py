@@ -1,6 +1,6 @@
 """Trainings on adversarial examples, and what they are compared with, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxadv.networks.network import Network
@@ -15,22 +15,35 @@ COMPARED = "decay", "dropout", "input"  # what the others are set against
 
 
 class Chosen(NamedTuple):
-    """Settings of the trainings of one network, all of as many epochs and minibatches of 100."""
+    """Settings of one way of training, as far as it has them."""
 
     learning_rate: float
-    decay_alone: float  # λ where nothing else regularises
-    decay: float  # λ of all others
-    dropout: tuple[float, float]  # shares of pixels and of hidden units
-    length: float  # of steps at the images, ℓ2
-    hidden_length: float  # at hidden layers
-    pool_weight: float  # of each pool of minimum-distortion examples
-    virtual_length: float
-    pgd_length: float
+    decay: float  # λ
+    length: float = 1.0  # of steps at the images, ℓ2
+    hidden_length: float = 0.3  # at hidden layers
+    weight: float = 1.0  # of the images' examples in the loss
+    hidden_weight: float = 1.0  # of those of each hidden layer
+    factor: float = 1.0  # by which minimum distortions are lengthened
+    dropout: tuple[float, float] = (0.1, 0.1)  # shares of pixels and of hidden units
 
 
-CHOSEN: Mapping[str, Chosen] = {
-    "FC100-100-10": Chosen(0.01, 5e-5, 2e-5, (0.1, 0.1), 1.25, 0.3, 0.1, 1.25, 1.25),
-    "LeNet-5": Chosen(0.002, 1e-5, 1e-5, (0.1, 0.1), 1.25, 0.3, 0.1, 1.25, 1.25),
+USUAL = "usual"  # what goes for ways that are not named
+CHOSEN: Mapping[str, Mapping[str, Chosen]] = {
+    "FC100-100-10": {
+        USUAL: Chosen(0.02, 2e-5),
+        "decay": Chosen(0.005, 5e-5),
+        "dropout": Chosen(0.01, 2e-5, dropout=(0.2, 0.1)),
+        "input-pool": Chosen(0.01, 4e-5),
+        "hidden1": Chosen(0.02, 2e-5, hidden_length=0.15),
+        "hidden2": Chosen(0.01, 4e-5),
+        "paper": Chosen(0.01, 2e-5, weight=0.1, hidden_weight=0.01, factor=1.5),
+        "layers": Chosen(0.02, 4e-5, hidden_weight=0.1),
+        "vat": Chosen(0.02, 2e-5, length=1.25),
+    },
+    "LeNet-5": {
+        USUAL: Chosen(0.002, 1e-5, length=1.25),
+        "paper": Chosen(0.002, 1e-5, weight=0.1, hidden_weight=0.1),
+    },
 }
 EPOCHS = 30
 BATCH, SLOTS, MADE = 100, 1000, 50  # of the minibatch, of a pool, and made for it per step
@@ -50,31 +63,41 @@ def trainings(name: str, network: Network, epochs: int = EPOCHS) -> dict[str, Wa
       network: the network.
       epochs: of each training.
     """
-    chosen = CHOSEN[name]
-    schedule = Schedule(epochs, BATCH, chosen.learning_rate)
-    count = len(network.layers)
-    hidden = [str(layer.name) for layer in network.layers[:-1]]
-    supervised = Supervised((chosen.decay,) * count, schedule)
-    step = GradientSteps(chosen.length)
+    chosen, hidden = CHOSEN[name], [str(layer.name) for layer in network.layers[:-1]]
+    ways = ["decay", "dropout", "input-pool", "input", *hidden, "paper", "layers", "vat", "pgd"]
+    return {way: _training(way, chosen.get(way, chosen[USUAL]), hidden, epochs) for way in ways}
 
-    def mixed(*sources: Source, **options) -> Adversarial:
-        return Adversarial(supervised, sources, **options)
+
+def _training(way: str, chosen: Chosen, hidden: Sequence[str], epochs: int) -> Way:
+    """One of them, of a network with these hidden layers."""
+    schedule = Schedule(epochs, BATCH, chosen.learning_rate)
+    supervised = Supervised((chosen.decay,) * (len(hidden) + 1), schedule)
+    weights = {INPUT: chosen.weight} | dict.fromkeys(hidden, chosen.hidden_weight)
 
     def fresh(layer: str) -> Source:
-        return Source(layer, GradientSteps(chosen.hidden_length))
+        length = chosen.length if layer == INPUT else chosen.hidden_length
+        return Source(layer, GradientSteps(length), weights[layer])
 
-    def pool(layer: str) -> Source:
-        return Source(layer, MinimumDistortion(), chosen.pool_weight, made=MADE, slots=SLOTS)
+    def pool(layer: str, made: GradientSteps | MinimumDistortion) -> Source:
+        return Source(layer, made, weights[layer], made=MADE, slots=SLOTS)
 
-    several = GradientSteps(chosen.pgd_length, steps=2, random_start=True)
-    return {
-        "decay": Supervised((chosen.decay_alone,) * count, schedule),
-        "dropout": Dropout(supervised, *chosen.dropout),
-        "input-pool": mixed(Source(INPUT, step, made=MADE, slots=SLOTS)),
-        "input": mixed(Source(INPUT, step)),
-        **{layer: mixed(fresh(layer)) for layer in hidden},
-        "paper": mixed(*map(pool, [INPUT, *hidden]), alternate=True),
-        "layers": mixed(Source(INPUT, step), *map(fresh, hidden)),
-        "vat": VirtualAdversarial(supervised, chosen.virtual_length),
-        "pgd": mixed(Source(INPUT, several), clean=0.0),
-    }
+    match way:
+        case "decay":
+            return supervised
+        case "dropout":
+            return Dropout(supervised, *chosen.dropout)
+        case "input-pool":
+            sources = [pool(INPUT, GradientSteps(chosen.length))]
+        case "paper":
+            nearest = MinimumDistortion(factor=chosen.factor)
+            sources = [pool(layer, nearest) for layer in weights]
+        case "layers":
+            sources = map(fresh, weights)
+        case "vat":
+            return VirtualAdversarial(supervised, chosen.length)
+        case "pgd":
+            several = GradientSteps(chosen.length, steps=2, random_start=True)
+            return Adversarial(supervised, (Source(INPUT, several),), clean=0.0)
+        case layer:
+            sources = [fresh(layer)]
+    return Adversarial(supervised, tuple(sources), alternate=way == "paper")
