@@ -32,7 +32,8 @@ class Config(settings.Settings):
     module:function that returns (Network, params)."""
     out: Path = Path("results/stability")
     images: int = 1000
-    """Number of images at which Jacobians are measured: of the test set, or of 20 photographs."""
+    """Number of images at which Jacobians are measured, at most: of the test set, or of 20
+    photographs."""
     weights: Path | None = None
     """AlexNet's weights as torchvision publishes them, .pth or .safetensors, in place of models."""
     random: bool = False
@@ -61,7 +62,7 @@ def run(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     settings.check(config, [name for name in config.models if not takes_photographs(name)])
-    settings.check_counts("images", [config.images], 0, config.info.examples["test"])
+    settings.check_sizes(images=[config.images])
     for name in set(config.models) - set(zoo.PRETRAINED):
         network, params = zoo.untrained(name)
         jax.eval_shape(functools.partial(lipschitz_bound, layered(name, network)), params)

@@ -105,7 +105,7 @@ def test_weights_from_a_file(run, monkeypatch, tmp_path):
         ("--weights settings.toml --random", "weights and random exclude each other"),
         ("--weights settings.toml", "settings.toml is not a file of torch tensors"),
         ("--models none", "unknown model 'none'"),
-        ("--images -1", "images must be from 0 to 10000, got (-1,)"),
+        ("--images -1", "images must not be negative, infinite or NaN, got (-1,)"),
     ],
 )
 def test_bad_settings_end_before_any_work(refused, tmp_path, options, message):
