@@ -32,8 +32,7 @@ class Config(settings.Settings):
     module:function that returns (Network, params)."""
     out: Path = Path("results/stability")
     images: int = 1000
-    """Number of images at which Jacobians are measured, at most: of the test set, or of 20
-    photographs."""
+    """Number of images to measure Jacobians at, at most: of the test set, or of 20 photographs."""
     weights: Path | None = None
     """AlexNet's weights as torchvision publishes them, .pth or .safetensors, in place of models."""
     random: bool = False

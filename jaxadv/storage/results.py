@@ -159,12 +159,12 @@ class Results:
             return None
         except (ValueError, RecursionError):
             names = None
-        are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        if not are_names or len(names) != self.layout.count:
+        found = names if isinstance(names, list) else []
+        if len(found) != self.layout.count or not all(isinstance(name, str) for name in found):
             raise InputError(
                 f"{self._folder}/{shards.FILES} is damaged; the command that wrote it replaces it"
             )
-        return names
+        return found
 
     def verify(self) -> None:
         """Reads all files, and checks them against their SHA-256 and against `SHA256SUMS`.
