@@ -128,9 +128,10 @@ def _difference(row, other):
     if estimate is None or estimate["mean"] is None:
         return "–", "–"
     interval = ", ".join(f"{100 * value:.2f}" for value in estimate["interval"] or ())
+    mean = f"{100 * estimate['mean']:+.2f}"
     p, seeds = estimate["p"], estimate["seeds_needed"]
     tested = "–" if p is None or seeds is None else f"{p:.2g} ({seeds})"
-    return f"{100 * estimate['mean']:+.2f} [{interval or '–'}]", tested
+    return f"{mean} [{interval}]" if interval else mean, tested
 
 
 def transfer_table(figures: Figures) -> Table:
@@ -142,12 +143,13 @@ def transfer_table(figures: Figures) -> Table:
 def note(figures: Figures) -> str:
     """What the tables were made from, and what they leave out, in one line."""
     seeds, epochs = len(figures["trainings"][0]["seeds"]), figures["settings"]["epochs"]
+    from_seeds = "1 seed" if seeds == 1 else f"{seeds} seeds"
     left_out = f" Left out: {figures['left_out']}." if figures["left_out"] else ""
     tested = "The held-out training" if figures["settings"]["validation"] else "All test"
     return (
         f"{tested} images; distortions of the first {figures['images']} of {figures['dataset']},"
         " those that all networks of a seed classify correctly, found towards the nearest and a"
-        f" random wrong class, and certified (CROWN in the box). {seeds} seeds, {epochs} epochs"
+        f" random wrong class, and certified (CROWN in the box). {from_seeds}, {epochs} epochs"
         " each; ±: standard errors over seeds; in square brackets: 95 % t intervals over seeds,"
         " paired; p: of the t test, each on its own; in round brackets: how many seeds it would"
         f" need to find 0.05 points in four of five cases; {run_of(figures)}{left_out}"

@@ -29,7 +29,7 @@ class Table(NamedTuple):
         table.add_column(self.header[0], no_wrap=True)
         for name in self.header[1:]:
             split = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
-            table.add_column(split, justify="right")
+            table.add_column(split, justify="right", overflow="fold")  # which loses no digits
         for row in self.rows:
             table.add_row(*map(rich.text.Text, row))  # in which brackets are no markup
         return table

@@ -35,6 +35,15 @@ def test_table_for_the_terminal():
     ]
 
 
+def test_narrow_terminals_lose_no_digits():
+    table = Table("", ["name", *"abc"], [["row", *["0.0368 [0.0355, 0.0381]"] * 3]])
+    console = Console(width=30)
+    with console.capture() as captured:
+        console.print(table.rich())
+    shown = captured.get()
+    assert "…" not in shown and [shown.count(digit) for digit in "68"] == [3, 6]
+
+
 @pytest.mark.parametrize(
     "args, expected",
     [
