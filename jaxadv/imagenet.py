@@ -61,7 +61,7 @@ def run(config: Config) -> None:
         moved = dict(measure.transfer(results, problems, config.distortion, config.seed))
     names, target = [given.names[at] for at in chosen], classes[config.target]
     figures = {"images": len(chosen), "target": target, "transfer": report.fed(moved, [*ranks])}
-    figures["accuracy"] = report.accuracies(ranks, [side for _, side in networks])
+    figures["accuracy"] = report.accuracies(ranks, [side for _, side in networks], given.names)
     figures["distortions"] = report.distortions(results, problems, survived, target, config.seed)
     figures["problems"] = report.each(results, problems, names)
     figures |= record(config, clock)

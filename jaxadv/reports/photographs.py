@@ -14,14 +14,18 @@ from jaxadv.measures.statistics import bootstrap_mean, summary
 from jaxadv.reports import paper, pictures
 from jaxadv.reports.tables import Figures, Table, decimals, percent, run_of
 from jaxadv.storage import npz
+from jaxadv.storage.errors import printable
 
-PAPER = "AlexNet, the paper's"
+PAPER, OSTRICH = "AlexNet, the paper's", "ostrich"
+NAMED = 5  # photographs at most, in a note
 ROWS = 4  # photographs in the picture
 TOP = 5  # classes among which the right one is to be
 
 
-def accuracies(ranks: Mapping[str, np.ndarray], sides: Sequence[int]) -> list[dict[str, Any]]:
-    """How often networks recognise photographs; see `measures.photographs.ranks`."""
+def accuracies(
+    ranks: Mapping[str, np.ndarray], sides: Sequence[int], photographs: Sequence[str]
+) -> list[dict[str, Any]]:
+    """How often networks recognise photographs, by name; see `measures.photographs.ranks`."""
     return [
         {
             "name": name,
@@ -29,6 +33,9 @@ def accuracies(ranks: Mapping[str, np.ndarray], sides: Sequence[int]) -> list[di
             "photographs": len(found),
             "top_1": float(np.mean(found == 0)),
             "top_5": float(np.mean(found < TOP)),
+            "misclassified": [
+                printable(name) for name, rank in zip(photographs, found, strict=True) if rank
+            ],
         }
         for (name, found), side in zip(ranks.items(), sides, strict=True)
     ]
@@ -129,7 +136,8 @@ def distortion_table(figures: Figures) -> Table:
         for row in figures["distortions"]
     ]
     steps = decimals(LEVELS * paper.IMAGENET, 2)
-    rows.append([PAPER, "ostrich", decimals(paper.IMAGENET, 5), "–", steps, "–", "–"])
+    if figures["target"] == OSTRICH:
+        rows.append([PAPER, OSTRICH, decimals(paper.IMAGENET, 5), "–", steps, "–", "–"])
     header = ["network", "target", "RMS", "ℓ2", "RMS · 255", "success %", "gradients"]
     return Table("Average minimum distortion", header, rows)
 
@@ -166,8 +174,18 @@ def note(figures: Figures) -> str:
         f" random class and towards class {number}{named}."
         " For another network, differences are resized (bicubic), keep their RMS, and are added to"
         " the photograph as that network sees it."
-        f" Run with {run_of(figures)}"
+        f"{_misclassified(figures)} Run with {run_of(figures)}"
     )
+
+
+def _misclassified(figures):
+    """The photographs that each network takes for another class, which is why they are left out."""
+    said = ""
+    for row in figures["accuracy"]:
+        if names := row["misclassified"]:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            said += f" {row['name']} misclassifies {', '.join(names[:NAMED])}{more}."
+    return said
 
 
 def write_examples(

@@ -11,6 +11,7 @@ from jaxadv import imagenet
 from jaxadv.datasets import photographs as data
 from jaxadv.measures import photographs as measure
 from jaxadv.networks import alexnet, predictions, torch_weights
+from jaxadv.reports import photographs as report
 from jaxadv.runs import photographs
 from jaxadv.zoo.imported import imported
 
@@ -115,6 +116,7 @@ def test_accuracy(figures):
     first, second = figures["accuracy"]
     assert (first["side"], second["side"]) == (16, 12)
     assert first["photographs"] == 6 and first["top_1"] == pytest.approx(5 / 6)
+    assert first["misclassified"] == ["1.png"]
     assert 0.5 <= second["top_1"] <= second["top_5"] <= 1
     assert figures["images"] == 3 and "1.png" not in {
         each["photograph"] for each in figures["problems"]
@@ -173,7 +175,10 @@ def test_what_is_written(run, figures):
     text = (run.folder / "out" / "imagenet.md").read_text("utf-8")
     rms = figures["distortions"][0]["distortion"]
     assert f"| photo_mine:first | random | {rms:.5f} |" in text
-    assert "| AlexNet, the paper's | ostrich | 0.00651 | – | 1.66 |" in text
+    assert "AlexNet" not in text  # which has other classes
+    assert "photo_mine:first misclassifies 1.png." in text
+    table = report.distortion_table({"distortions": [], "target": "ostrich"}).markdown()
+    assert "| AlexNet, the paper's | ostrich | 0.00651 | – | 1.66 |" in table
     assert "| photo_mine:second | " in text and " | 100.0 / 100.0 | " in text
     assert "3 of photos, which all networks recognise" in text and "towards class 3." in text
     page = (run.folder / "out" / "report.html").read_text("utf-8")
