@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from jaxadv.datasets.examples import SAMPLED, Examples
-from jaxadv.datasets.images import ImageFolder, cropped, decoded, grey
+from jaxadv.datasets.examples import SAMPLED, Examples, spaced
+from jaxadv.datasets.images import cropped, decoded, grey, open_images
 from jaxadv.datasets.reading import read
-from jaxadv.storage.errors import InputError, described
+from jaxadv.storage.errors import InputError, reason
 
 
 class Crops:
@@ -38,8 +38,7 @@ class Crops:
         try:
             return {"image": self._cropped(index)}
         except Exception as error:  # what decodes broken files may raise any
-            reason = error if isinstance(error, InputError) else described(error)
-            raise InputError(f"{self._photographs.name(index)}: {reason}") from error
+            raise InputError(f"{self._photographs.name(index)}: {reason(error)}") from error
 
     def _cropped(self, index):
         image, side = grey(decoded(self._photographs[index]["image"])), self._side
@@ -73,7 +72,7 @@ def open_crops(photographs: Any, name: str, count: int, side: int, seed: int) ->
     """
     crops = Crops(photographs, -(-count // len(photographs)), side, seed)
     examples = Examples(crops, name)
-    for index in _spaced(len(examples), SAMPLED):
+    for index in spaced(len(examples), SAMPLED):
         if index not in examples.sampled:
             raise InputError(f"{name}: {examples[index].error}")
     return examples
@@ -85,13 +84,7 @@ def open_folder(folder: Path, count: int, side: int, seed: int) -> Examples:
     Raises:
       InputError: it is no folder, or has no such files; and as `open_crops`.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder")
-    try:
-        photographs = ImageFolder(folder)
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from None
-    return open_crops(photographs, str(folder), count, side, seed)
+    return open_crops(open_images(folder), str(folder), count, side, seed)
 
 
 def read_crops(
@@ -111,14 +104,10 @@ def read_crops(
       InputError: a photograph is broken or too small; the message names it.
     """
     side, parts = examples.image_shape[1], []
-    with closing(read(examples, _spaced(len(examples), count), batch_size=1)) as batches:
+    with closing(read(examples, spaced(len(examples), count), batch_size=1)) as batches:
         for batch in batches:
             if batch.errors[0]:
                 raise InputError(f"{examples.name}: {batch.errors[0]}")
             parts.append(batch.images.reshape(-1, side, side, 1))
     crops = np.concatenate(parts)
     return crops[np.random.default_rng(seed).permutation(len(crops))[:count]]
-
-
-def _spaced(length, most):
-    return np.linspace(0, length - 1, min(length, most)).astype(int).tolist()

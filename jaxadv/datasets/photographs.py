@@ -12,9 +12,9 @@ from jaxtyping import Float, Int32, Integer
 
 from jaxadv.datasets import imagenet
 from jaxadv.datasets.dataset import Dataset
-from jaxadv.datasets.images import ImageFolder, decoded
+from jaxadv.datasets.images import decoded, open_images
 from jaxadv.storage import cache, wheels
-from jaxadv.storage.errors import InputError, described
+from jaxadv.storage.errors import InputError, reason
 
 WHEEL = (
     "foolbox==3.3.4 --hash=sha256:11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"
@@ -52,8 +52,7 @@ class Photographs(NamedTuple):
             try:
                 image[:] = decoded(self.read(number), side, whole=True) / np.float32(255)
             except Exception as error:  # what decodes broken files may raise any
-                reason = error if isinstance(error, InputError) else described(error)
-                raise InputError(f"{self.names[number]}: {reason}") from error
+                raise InputError(f"{self.names[number]}: {reason(error)}") from error
         return Dataset(images, self.labels[numbers])
 
 
@@ -120,12 +119,7 @@ def of_folder(
       InputError: there are no photographs, or no classes for them.
       OSError: the folder or file cannot be read.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder")
-    try:
-        files = ImageFolder(folder)
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from None
+    files = open_images(folder)
     names = tuple(files.name(number) for number in range(len(files)))
     if labels is not None:
         classes = _of_lines(labels, names)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.datasets.dataset import Dataset
+from jaxadv.datasets.examples import spaced
 from jaxadv.measures.directions import Directions, draw
 from jaxadv.measures.layers import Layer
 from jaxadv.measures.maximisers import Maximisers, maximisers
@@ -110,7 +111,7 @@ def attack_some(
       progress: told the classifier's name and numbers of images.
     """
     right = np.flatnonzero(classified.correct)
-    chosen = right[np.linspace(0, len(right) - 1, min(count, len(right))).astype(int)]
+    chosen = right[spaced(len(right), count)]
     originals = test.part(chosen)
     files = attack(
         *(classified.model, originals.images, 1 - originals.labels, options, cache_dir, progress)

@@ -23,3 +23,13 @@ def described(error: BaseException) -> str:
       ('KeyError: 3', 'EOFError', 'ValueError: one other')
     """
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+def reason(error: BaseException) -> str:
+    """What an `InputError` says, or any other error `described`.
+
+    Example:
+      >>> reason(InputError("it is empty")), reason(KeyError(3))
+      ('it is empty', 'KeyError: 3')
+    """
+    return str(error) if isinstance(error, InputError) else described(error)

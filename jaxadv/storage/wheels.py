@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxadv.storage import cache
@@ -51,6 +53,20 @@ def kept(requirement: str, cache_dir: Path | str = cache.DEFAULT_DIRECTORY) -> P
                     f"pip does not have {name}: {error}\nPut its wheel (SHA-256 {sha256}) to {path}"
                 ) from None
     return path
+
+
+def members(
+    requirement: str, names: Sequence[str], cache_dir: Path | str = cache.DEFAULT_DIRECTORY
+) -> list[bytes]:
+    """The contents of files in a wheel; see `kept`.
+
+    Args:
+      requirement: as for `kept`.
+      names: of the files.
+      cache_dir: as for `kept`.
+    """
+    with zipfile.ZipFile(kept(requirement, cache_dir)) as wheel:
+        return [wheel.read(name) for name in names]
 
 
 def download(requirement: str, folder: Path) -> Path:
