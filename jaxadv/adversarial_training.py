@@ -43,7 +43,7 @@ def run(config: Config) -> None:
     with clock.stage("data"):
         splits = trainings.tested(config, load_data(config))
     with clock.stage("training"):
-        models = [trainings.load(config, splits, seed) for seed in trainings.seeds(config)]
+        models = trainings.load(config, splits)
     test = splits["test"].part(slice(config.images))
     targets = wrong_targets(test.labels, config.info.classes, config.seed)
     names, total = [*trainings.recipes(config)], config.seeds * config.images

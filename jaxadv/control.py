@@ -48,8 +48,8 @@ def run(config: Config) -> None:
     with clock.stage("data"):
         splits = load_data(config)
     with clock.stage("training"):
-        load = functools.partial(load_models_with_control, config, splits)
-        models = [load(config.strengths, config.limits, seed) for seed in seeds]
+        controls = config.strengths, config.limits
+        models = load_models_with_control(config, splits, *controls, seeds)
     images = splits["test"].images[: config.images]
     names, total = [model.name for model in models[0]], len(seeds) * config.images
     with clock.stage("attack"), progress_by_name("attacking", names, total) as progress:

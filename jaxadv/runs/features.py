@@ -72,10 +72,10 @@ def load(config: Settings, patches: np.ndarray) -> list[Encoder]:
     """The encoder with learned filters, and with random ones; trained, or read from files."""
     shared = config.network, patches, config.seed, config.cache_dir, config.retrain
     return train_each(
-        {
-            f"{name} filters": functools.partial(features.learned, name, recipe, *shared)
+        [
+            (f"{name} filters", functools.partial(features.learned, name, recipe, *shared))
             for name, recipe in features.recipes(config.epochs).items()
-        }
+        ]
     )
 
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TypeVar
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -13,6 +16,7 @@ from jaxadv import datasets, zoo
 from jaxadv.datasets import Dataset, photographs
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
+from jaxadv.storage.devices import called_on
 from jaxadv.training import Controlled, Supervised
 
 Trained = TypeVar("Trained")  # a zoo.Model, or the like
@@ -34,11 +38,12 @@ def load_models(
 ) -> list[zoo.Model]:
     """Trains the networks, or reads their weights: those of the settings, or `names`."""
     options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
+    arguments = splits, settings.seed, settings.info
     return train_each(
-        {
-            name: functools.partial(zoo.load, name, splits, settings.seed, settings.info, **options)
+        [
+            (name, functools.partial(zoo.load, name, *arguments, **options))
             for name in (settings.models if names is None else names)
-        }
+        ]
     )
 
 
@@ -124,27 +129,44 @@ def load_models_with_control(
     splits: Mapping[str, Dataset],
     strengths: Sequence[float],
     limits: Sequence[float],
-    seed: int,
-) -> list[zoo.Model]:
+    seeds: Sequence[int],
+) -> list[list[zoo.Model]]:
     """Trains each network with each control of its layers' norms, or reads its weights.
 
-    A strength of 0 is no control. Names tell the control: "FC100-100-10, penalty 0.001". The seed
-    takes the place of that of the settings.
+    A strength of 0 is no control. Names tell the control: "FC100-100-10, penalty 0.001". The seeds
+    take the place of that of the settings.
+
+    Returns:
+      The networks of each seed.
     """
-    trainings = {}
-    options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
+    recipes = {}
     for name in settings.models:
         network, recipe = zoo.ZOO[name].network, supervised_recipe(name)
-        recipes = {
+        controlled = {
             f"{name}{CONTROL}penalty {s:g}" if s else name: Controlled(recipe, s) if s else recipe
             for s in strengths
         }
-        recipes |= {f"{name}{CONTROL}limit {s:g}": Controlled(recipe, limit=s) for s in limits}
-        for title, controlled in recipes.items():
-            trainings[f"{title}, seed {seed}"] = functools.partial(
-                zoo.trained, title, network, controlled, splits, seed, **options
-            )
-    return train_each(trainings)
+        controlled |= {f"{name}{CONTROL}limit {s:g}": Controlled(recipe, limit=s) for s in limits}
+        recipes |= {title: zoo.Entry(network, each) for title, each in controlled.items()}
+    return train_from_seeds(settings, splits, recipes, seeds)
+
+
+def train_from_seeds(
+    settings: Settings,
+    splits: Mapping[str, Dataset],
+    recipes: Mapping[str, zoo.Entry],
+    seeds: Sequence[int],
+) -> list[list[zoo.Model]]:
+    """Trains networks, by name, or reads their weights: those of each seed."""
+    options = {"cache_dir": settings.cache_dir, "retrain": settings.retrain}
+    models = train_each(
+        [
+            (name, functools.partial(zoo.trained, name, *entry, splits, seed, **options))
+            for name, entry in recipes.items()
+            for seed in seeds
+        ]
+    )
+    return [models[index :: len(seeds)] for index in range(len(seeds))]
 
 
 def without_control(name: str) -> str:
@@ -165,18 +187,41 @@ def trained_on(name: str) -> str:
     return "–" if ":" in name else "P2" if name.endswith(PRIME) else "P1"
 
 
-def train_each(trainings: Mapping[str, Callable[..., Trained]]) -> list[Trained]:
-    """Calls trainings, by name, each with a function `progress` that draws its bar."""
-    models = []
+def train_each(trainings: Sequence[tuple[str, Callable[..., Trained]]]) -> list[Trained]:
+    """Calls trainings side by side, one on each local device.
+
+    Args:
+      trainings: each with a name, and called with a function `progress`. Those of the same name
+        share a bar.
+    """
+    done, stopped = np.zeros(len(trainings)), threading.Event()
+    names = [name for name, _ in trainings]
     with progress_bars() as bars:
-        for name, train in trainings.items():
-            ready = ":" in name or name in zoo.PRETRAINED
-            action = "loading" if ready else "training"
-            task = bars.add_task(f"{action} {name}", total=100)
+        tasks = {
+            name: bars.add_task(_action(name), total=100 * names.count(name), start=False)
+            for name in dict.fromkeys(names)
+        }
 
-            def progress(fraction: float, task=task) -> None:
-                bars.update(task, completed=100 * fraction)
+        def told(index: int, fraction: float) -> None:
+            if stopped.is_set():
+                raise CancelledError("another training has failed, or was interrupted")
+            done[index] = fraction
+            of_name = [d for d, name in zip(done, names, strict=True) if name == names[index]]
+            bars.update(tasks[names[index]], completed=100 * sum(of_name))
 
-            models.append(train(progress=progress))
-            progress(1.0)
-    return models
+        def run(index: int) -> Trained:
+            name, train = trainings[index]
+            bars.start_task(tasks[name])
+            trained = train(progress=functools.partial(told, index))
+            told(index, 1.0)
+            return trained
+
+        try:
+            calls = [functools.partial(run, index) for index in range(len(trainings))]
+            return called_on(jax.local_devices(), calls)
+        finally:
+            stopped.set()
+
+
+def _action(name):
+    return f"{'loading' if ':' in name or name in zoo.PRETRAINED else 'training'} {name}"

@@ -1,13 +1,12 @@
 """Networks that are trained in many ways: the settings, and what is trained."""
 
 import dataclasses
-import functools
 from typing import TypeVar
 
 from jaxadv import certify, zoo
 from jaxadv.datasets import Dataset
 from jaxadv.runs import settings
-from jaxadv.runs.inputs import train_each
+from jaxadv.runs.inputs import train_from_seeds
 from jaxadv.zoo import adversarial
 from jaxadv.zoo.adversarial import MARK
 
@@ -88,17 +87,9 @@ def _of(config, name):
     return {way: all_ways[way] for way in config.ways or all_ways}
 
 
-def load(config: Settings, splits: dict[str, Dataset], seed: int) -> list[zoo.Model]:
-    """Trains each network in each way from a seed, or reads its weights."""
-    options = {"cache_dir": config.cache_dir, "retrain": config.retrain}
-    return train_each(
-        {
-            f"{name}, seed {seed}": functools.partial(
-                zoo.trained, name, network, recipe, splits, seed, **options
-            )
-            for name, (network, recipe) in recipes(config).items()
-        }
-    )
+def load(config: Settings, splits: dict[str, Dataset]) -> list[list[zoo.Model]]:
+    """Trains each network in each way, or reads its weights: the networks of each seed."""
+    return train_from_seeds(config, splits, recipes(config), seeds(config))
 
 
 def gradients(config: Settings, images: int) -> list[float]:

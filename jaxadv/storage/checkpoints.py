@@ -62,7 +62,9 @@ class Checkpoints:
         step = manager.latest_step()
         if step is None:
             return None
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        like = jax.tree.map(  # on the same device, not on the one that it was kept from
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
+        )
         return step, manager.restore(step, args=arguments.StandardRestore(like))
 
     def keep(self, step: int, state: Any) -> None:

@@ -1,13 +1,55 @@
-"""Work spread over all local devices: shards of a leading axis, padded with zeros."""
+"""Work spread over all local devices: calls, or shards of a leading axis, padded with zeros."""
 
+import queue
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+Result = TypeVar("Result")
 SPLIT = PartitionSpec("device")  # along the leading axis
+
+
+def called_on(devices: Sequence[Any], calls: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Makes calls in the order given, each on the next device that is free, in a thread.
+
+    The first exception, an interruption, too, is raised at once: calls that have not begun are not
+    made, and those that have go on in their threads.
+
+    Args:
+      devices: of jax, each the default one of one call at a time.
+      calls: functions without arguments.
+
+    Returns:
+      What they return, in their order.
+
+    Example:
+      >>> called_on(jax.local_devices(), [lambda: 1, lambda: 2, lambda: 3])
+      [1, 2, 3]
+    """
+    free = queue.SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    def on_free_device(call):
+        device = free.get()
+        try:
+            with jax.default_device(device):
+                return call()
+        finally:
+            free.put(device)
+
+    executor = ThreadPoolExecutor(len(devices))
+    try:
+        futures = [executor.submit(on_free_device, call) for call in calls]
+        for future in as_completed(futures):
+            future.result()
+        return [future.result() for future in futures]
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def sharded(

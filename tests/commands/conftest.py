@@ -8,7 +8,8 @@ from own_model import MODULE, PROGRAM, files
 
 from jaxadv import datasets, generate, zoo
 from jaxadv.networks import mlp
-from jaxadv.runs import command
+from jaxadv.runs import command, inputs
+from jaxadv.storage.devices import called_on
 from jaxadv.training import Schedule, Supervised
 
 # One network and one kind of attack, so that what XLA compiles serves all tests.
@@ -29,6 +30,10 @@ def little_data(splits):
         patch.setitem(zoo.ZOO, "small", SMALL)
         patch.setattr(datasets, "load", lambda name, split, data_dir: splits[split])
         patch.setattr(command, "use_all_cores", lambda: None)  # JAX has started
+        on_one = lambda devices, calls: called_on(devices[:1], calls)  # noqa: E731
+        patch.setattr(
+            inputs, "called_on", on_one
+        )  # programs are compiled once, not once per device
         yield patch
 
 

@@ -1,13 +1,42 @@
 """Work spread over two devices, against NumPy."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv.storage.devices import batches, padded, sharded
+from jaxadv.storage.devices import batches, called_on, padded, sharded
 
 DEVICES = jax.local_devices()
+
+
+def test_calls_are_made_side_by_side_one_on_each_device():
+    both = threading.Barrier(2, timeout=60)  # which only two threads together pass
+
+    def call(number):
+        both.wait()
+        return number, jnp.zeros(()).device
+
+    found = called_on(DEVICES, [lambda number=number: call(number) for number in range(4)])
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+    assert {device for _, device in found[:2]} == {device for _, device in found[2:]} == {*DEVICES}
+
+
+def test_an_interruption_is_raised_at_once_and_no_further_calls_are_made():
+    released, made = threading.Event(), []
+
+    def call(number):
+        made.append(number)
+        if number == 1:
+            raise KeyboardInterrupt
+        released.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        called_on(DEVICES, [lambda number=number: call(number) for number in range(9)])
+    released.set()
+    assert len(made) <= 3
 
 
 def affine(weights, bias, parts):

@@ -11,6 +11,7 @@ import pytest
 
 from jaxadv.networks import mlp
 from jaxadv.storage import checkpoints
+from jaxadv.storage.devices import called_on
 from jaxadv.training import Adversarial, GradientSteps, Schedule, Source, Supervised, train
 
 NETWORK = mlp(8, classes=3, input_shape=(2, 3, 1))
@@ -27,6 +28,7 @@ def at_each_epoch(monkeypatch):
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(three_levels, tmp_path, at_each_epoch):
+    """Also on another device."""
     whole = train(NETWORK, three_levels, RECIPE, KEY)
     folder, told = tmp_path / "partial", []
 
@@ -34,10 +36,12 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(three_levels, tmp_path
         if fraction == 0.5:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    here, other = jax.local_devices()
+    with pytest.raises(KeyboardInterrupt), jax.default_device(other):
         train(NETWORK, three_levels, RECIPE, KEY, stop, folder)
     assert folder.is_dir()
     resumed = train(NETWORK, three_levels, RECIPE, KEY, told.append, folder)
+    assert {leaf.device for leaf in jax.tree.leaves(resumed)} == {here}
     assert told == pytest.approx([4 / 6, 5 / 6, 1]) and not folder.exists()
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
 
@@ -63,32 +67,46 @@ PROGRAM = """
 import os, signal, sys
 import jax, numpy as np
 sys.path.insert(0, sys.argv[1])
-from test_checkpoints import KEY, NETWORK, RECIPE
+from test_checkpoints import trained_from_two_seeds
 from jaxadv.datasets import Dataset
 from jaxadv.storage import checkpoints
-from jaxadv.training import train
 checkpoints.INTERVAL = 0.0
 with np.load(sys.argv[2]) as file:
     data = Dataset(file["images"], file["labels"])
 from pathlib import Path
-train(NETWORK, data, RECIPE, KEY,
-      lambda fraction: fraction > 0.6 and os.kill(os.getpid(), signal.SIGKILL), Path(sys.argv[3]))
+stop = lambda fraction: fraction > 0.6 and os.kill(os.getpid(), signal.SIGKILL)
+trained_from_two_seeds(data, stop, Path(sys.argv[3]))
 """
+
+
+def trained_from_two_seeds(data, progress=None, folder=None):
+    """Each on a device of its own."""
+    return called_on(
+        jax.local_devices(),
+        [
+            lambda seed=seed: train(
+                *(NETWORK, data, RECIPE, jax.random.key(seed)),
+                progress,
+                folder and folder / str(seed),
+            )
+            for seed in range(2)
+        ],
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
-def test_a_killed_training_goes_on_to_the_same_bits(three_levels, tmp_path, at_each_epoch):
+def test_killed_trainings_go_on_to_the_same_bits(three_levels, tmp_path, at_each_epoch):
     np.savez(tmp_path / "data.npz", images=three_levels.images, labels=three_levels.labels)
     here, folder = os.path.dirname(__file__), tmp_path / "partial"
     arguments = [here, str(tmp_path / "data.npz"), str(folder)]
-    flags = {"XLA_FLAGS": os.environ["XLA_FLAGS"], "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    flags = {"JAX_NUM_CPU_DEVICES": "2", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], env=os.environ | flags, check=False
     )
     assert found.returncode == -signal.SIGKILL
     told = []
-    resumed = train(NETWORK, three_levels, RECIPE, KEY, told.append, folder)
-    assert told == pytest.approx([5 / 6, 1])
-    whole = train(NETWORK, three_levels, RECIPE, KEY)
+    resumed = trained_from_two_seeds(three_levels, told.append, folder)
+    assert told.count(1.0) == 2 and len(told) < 10  # of 12 epochs
+    whole = [train(NETWORK, three_levels, RECIPE, jax.random.key(seed)) for seed in range(2)]
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
