@@ -263,7 +263,7 @@ class Training(NamedTuple):
 def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]) -> None:
     """Draws errors by row, errors against distortions, and accuracy against D distortions."""
     figure = matplotlib.figure.Figure(
-        figsize=(14, 1.8 + 0.32 * max(8, len(rows))), layout="constrained"
+        figsize=(14, 2.4 + 0.32 * max(8, len(rows))), layout="constrained"
     )
     by_row, against, curves = figure.subplots(1, 3)
     for index, row in enumerate(rows):
@@ -272,7 +272,7 @@ def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]
         by_row.plot(row.errors, np.full(len(row.errors), place), alpha=0.4, ls="none", **style)
         by_row.plot(row.errors.mean(), place, "|", color="black", markersize=14)
         against.plot(row.distortions, row.errors, alpha=0.8, ls="none", **style)
-        curves.plot(distortions, row.accuracy, color=style["color"], label=row.name)
+        curves.plot(distortions, row.accuracy, label=row.name, markersize=4, **style)
         curves.lines[-1].set_linestyle(["-", "--", ":"][index // 10 % 3])
     by_row.set_yticks(range(len(rows)), [row.name for row in rows][::-1])
     by_row.set(xlabel="error (%)")
@@ -280,5 +280,5 @@ def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]
     curves.set(xlabel="distortion (RMS)", ylabel="accuracy found (%)")
     for axis in (by_row, against, curves):
         axis.grid(alpha=0.3)
-    curves.legend(fontsize=8)
+    figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     save(figure, path)

@@ -40,3 +40,13 @@ def test_stacked_draws_means_intervals_and_samples(tmp_path):
     plots.stacked(tmp_path / "x.png", points, panels, "size")
     pixels = assert_png(tmp_path / "x.png", (6.5, 5.8))
     assert min(share(pixels, color) for color in ((31, 119, 180), (255, 127, 14))) > 1e-3
+
+
+def test_trainings(tmp_path):
+    rows = [
+        plots.Training(name, np.array([1.5, 1.6]), np.array([0.03, np.nan]), np.array([99.0, y]))
+        for name, y in (("first", 50), ("second", 20))
+    ]
+    plots.trainings(tmp_path / "x.png", rows, [0.0, 0.1])
+    pixels = assert_png(tmp_path / "x.png", (14, 4.96))
+    assert min(share(pixels, color) for color in ((31, 119, 180), (255, 127, 14))) > 5e-4
