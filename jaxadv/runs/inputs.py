@@ -195,19 +195,18 @@ def train_each(trainings: Sequence[tuple[str, Callable[..., Trained]]]) -> list[
         share a bar.
     """
     done, stopped = np.zeros(len(trainings)), threading.Event()
-    names = [name for name, _ in trainings]
+    names = np.array([name for name, _ in trainings])
     with progress_bars() as bars:
         tasks = {
-            name: bars.add_task(_action(name), total=100 * names.count(name), start=False)
+            name: bars.add_task(_action(name), total=100 * (names == name).sum(), start=False)
             for name in dict.fromkeys(names)
         }
 
         def told(index: int, fraction: float) -> None:
             if stopped.is_set():
                 raise CancelledError("another training has failed, or was interrupted")
-            done[index] = fraction
-            of_name = [d for d, name in zip(done, names, strict=True) if name == names[index]]
-            bars.update(tasks[names[index]], completed=100 * sum(of_name))
+            name, done[index] = names[index], fraction
+            bars.update(tasks[name], completed=100 * done[names == name].sum())
 
         def run(index: int) -> Trained:
             name, train = trainings[index]
