@@ -1,6 +1,7 @@
 """The settings of the minimum-distortion attack."""
 
 import dataclasses
+import math
 import typing
 from typing import Any, Literal
 
@@ -86,13 +87,11 @@ class AttackOptions:
             raise ValueError(f"smoothing_steps must not be negative, got {self.smoothing_steps}")
         if self.smoothing_steps >= 2**31:
             raise ValueError(f"smoothing_steps must be less than 2**31, got {self.smoothing_steps}")
-        for name in ("growth", "bracket"):
-            if not getattr(self, name) > 1:
-                raise ValueError(f"{name} must be larger than 1, got {getattr(self, name)}")
-        for name in ("tol", "temperature"):
+        for name, least in {"growth": 1, "bracket": 1, "tol": 0, "temperature": 0}.items():
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+            if value is not None and not least < value < math.inf:
+                expected = f"larger than {least}" if least else "positive"
+                raise ValueError(f"{name} must be {expected} and finite, got {value}")
         if not 0 <= self.margin < 1:
             raise ValueError(f"margin must be in [0, 1), got {self.margin}")
 

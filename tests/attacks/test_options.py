@@ -18,7 +18,8 @@ def unchecked(monkeypatch):
     [
         ({"penalty": "l1"}, r"penalty must be one of \('l2_squared', 'l2'\), got 'l1'"),
         ({"solver": "adam"}, r"solver must be one of \('lockstep', 'lbfgsb'\), got 'adam'"),
-        ({"temperature": 0.0}, r"temperature must be positive, got 0\.0"),
+        ({"temperature": 0.0}, r"temperature must be positive and finite, got 0\.0"),
+        ({"temperature": np.inf}, r"temperature must be positive and finite, got inf"),
         (
             {"max_evaluations": 0},
             r"max_evaluations must be at least 1, got 0",
@@ -28,8 +29,9 @@ def unchecked(monkeypatch):
         ({"max_evaluations": 2**31}, r"max_evaluations .* less than 2\*\*31, got 2147483648"),
         ({"max_iterations": 0}, r"max_iterations must be at least 1"),
         ({"batch_size": 0}, r"batch_size must be at least 1"),
-        ({"growth": 1.0}, r"growth must be larger than 1, got 1\.0"),
-        ({"tol": 0.0}, r"tol must be positive, got 0\.0"),
+        ({"growth": 1.0}, r"growth must be larger than 1 and finite, got 1\.0"),
+        ({"bracket": np.inf}, r"bracket must be larger than 1 and finite, got inf"),
+        ({"tol": np.nan}, r"tol must be positive and finite, got nan"),
         ({"margin": 1.0}, r"margin must be in \[0, 1\), got 1\.0"),
         ({"smoothing_steps": -1}, r"smoothing_steps must not be negative, got -1"),
         ({"solver": "lbfgsb", "max_evaluations": 11}, r"must be at least 12 for lbfgsb, got 11"),
