@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxadv.networks import torch_weights
 from jaxadv.networks.layers import HE_NORMAL, Convolution, FullyConnected, Standardise
 from jaxadv.networks.network import Network, Params
-from jaxadv.storage.errors import InputError
 
 
 def alexnet(classes: int = 1000) -> Network:
@@ -84,34 +84,20 @@ def from_torchvision(arrays: Mapping[str, np.ndarray]) -> Params:
     """The parameters of `torchvision_alexnet` from the arrays of torchvision's state dict.
 
     Raises:
-      ValueError: an array is missing, or not of the shape expected.
+      ValueError: an array is missing, not of the shape expected, or not finite.
     """
-    network = torchvision_alexnet(_classes(arrays))
+    network = torchvision_alexnet(np.size(arrays.get("classifier.6.bias", 0)))
     expected = jax.eval_shape(network.init, jax.random.key(0))
     params = {"standardise": {}}
     for name, prefix in TORCHVISION_LAYERS.items():
-        weight, bias = (_array(arrays, f"{prefix}.{part}") for part in ("weight", "bias"))
-        if weight.shape[1:] == (9216,):  # torch flattens (channels, height, width)
+        *sides, channels, features = expected[name]["kernel"].shape
+        shapes = {"weight": (features, channels, *sides), "bias": (features,)}
+        weight, bias = (
+            torch_weights.taken(arrays, f"{prefix}.{part}", shape, "torchvision's AlexNet")
+            for part, shape in shapes.items()
+        )
+        if channels == 9216:  # torch flattens (channels, height, width)
             weight = weight.reshape(-1, 256, 6, 6).transpose(0, 2, 3, 1).reshape(len(weight), -1)
-        kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+        kernel = weight.transpose(2, 3, 1, 0) if sides else weight.T
         params[name] = {"kernel": kernel, "bias": bias}
-        for key, array in params[name].items():
-            if array.shape != expected[name][key].shape:
-                raise InputError(
-                    f"{prefix} has a {key} of shape {array.shape},"
-                    f" expected {expected[name][key].shape}"
-                )
     return params
-
-
-def _classes(arrays):
-    return _array(arrays, "classifier.6.bias").size
-
-
-def _array(arrays, name):
-    if name not in arrays:
-        raise InputError(f"no array {name!r}, expected torchvision's AlexNet, got {list(arrays)}")
-    array = np.asarray(arrays[name], np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite, got NaN or infinity")
-    return array

@@ -217,12 +217,4 @@ def _folded(arrays, conv, norm, expected):
 
 
 def _array(arrays, name, shape):
-    """An array of the state dict, in float32 or float64."""
-    if name not in arrays:
-        raise InputError(f"no array {name!r}, expected those of {MODEL}, got {list(arrays)}")
-    array = np.asarray(arrays[name])
-    if array.shape != shape:
-        raise InputError(f"{name} has the shape {array.shape}, expected {shape}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite, got NaN or infinity")
-    return array if array.dtype == np.float64 else array.astype(np.float32)
+    return torch_weights.taken(arrays, name, shape, MODEL)

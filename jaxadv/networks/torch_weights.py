@@ -10,13 +10,14 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from jaxtyping import Float
 
 from jaxadv.storage.errors import InputError, described
 from jaxadv.storage.unpickler import RestrictedUnpickler
@@ -70,6 +71,24 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
                 f" {label}; of a checkpoint, save the state dict alone"
             )
     return dict(state)
+
+
+def taken(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], model: str
+) -> Float[np.ndarray, "*shape"]:
+    """An array of a model's state dict, in float32, or in float64 where it is so.
+
+    Raises:
+      InputError: it is missing, not of the shape, or not finite.
+    """
+    if name not in arrays:
+        raise InputError(f"no array {name!r}, expected those of {model}, got {list(arrays)}")
+    array = np.asarray(arrays[name])
+    if array.shape != shape:
+        raise InputError(f"{name} has the shape {array.shape}, expected {shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite, got NaN or infinity")
+    return array if array.dtype == np.float64 else array.astype(np.float32)
 
 
 class _Reader(io.BufferedReader):

@@ -246,7 +246,7 @@ IMAGES = "--models photo_mine:first --images PHOTOS --labels LABELS"
         (f"{IMAGES} --weights text.pth", "text.pth is not a file of torch tensors"),
         (
             f"{IMAGES} --weights other.safetensors",
-            "other.safetensors: no array 'classifier.6.bias'",
+            "other.safetensors: no array 'features.0.weight'",
         ),
         ("--labels few.txt", "labels are for the images of a folder, which is not given"),
         ("--models photo_mine:first --images none", "none is not a folder"),

@@ -149,12 +149,18 @@ def test_torchvision_logits_equal_numpy():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"features.3.bias": None}, "no array 'features.3.bias', expected torchvision's AlexNet"),
-        ({"features.6.weight": np.zeros((2, 3, 3, 3))}, r"features\.6 has a kernel of shape"),
-        ({"classifier.4.bias": np.zeros(5)}, r"classifier\.4 has a bias of shape \(5,\)"),
-        ({"classifier.6.bias": np.float32(1)}, r"classifier\.6 has a kernel of shape"),
+        ({"features.3.bias": None}, "no array 'features.3.bias', expected those of torchvision's"),
+        (
+            {"features.6.weight": np.zeros((2, 3, 3, 3))},
+            r"features\.6\.weight has the shape \(2, 3, 3, 3\), expected",
+        ),
+        ({"classifier.4.bias": np.zeros(5)}, r"classifier\.4\.bias has the shape \(5,\)"),
+        ({"classifier.6.bias": np.float32(1)}, r"classifier\.6\.weight has the shape"),
         ({"features.0.bias": np.full(64, np.nan)}, r"features\.0\.bias must be finite"),
-        ({"classifier.1.weight": np.zeros((7, 5))}, r"classifier\.1 has a kernel of shape"),
+        (
+            {"classifier.1.weight": np.zeros((7, 5))},
+            r"classifier\.1\.weight has the shape \(7, 5\)",
+        ),
     ],
 )
 def test_other_weights_are_refused(change, message):
