@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from jaxadv.datasets.photographs import Images
 from jaxadv.networks import Network, Params
+from jaxadv.networks.evaluate import output
 from jaxadv.zoo import Model
 
 BATCH = 200  # images at a time, of small ones
@@ -99,7 +100,8 @@ def activations(
     for first in range(0, count, batch_size):
         part = images[first : min(first + batch_size, count)]
         x = _padded(part, batch_size, image_shape)
-        yield _fed(layer.network, layer.depth, params, x), len(part)
+        found = output(layer.network, layer.depth, params, x)
+        yield found.reshape(len(x), -1), len(part)
 
 
 def _padded(part, batch_size, image_shape):
@@ -107,8 +109,3 @@ def _padded(part, batch_size, image_shape):
     x = np.zeros((batch_size, *image_shape), np.float32)
     x[: len(part)] = part.reshape(len(part), *image_shape)
     return x / np.float32(255) if part.dtype == np.uint8 else x
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _fed(network, depth, params, x):
-    return network.between(params, x, 0, depth).reshape(len(x), -1)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxadv.networks.network import Network, Params
+
 
 def error_rate(
     logits_fn: Callable[..., jax.Array],
@@ -37,6 +39,14 @@ def predictions(
     """
     batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
     return np.concatenate([_largest_logit(logits_fn, params, batch) for batch in batches])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def output(
+    network: Network, depth: int, params: Params, images: Float[jax.Array | np.ndarray, "B *image"]
+) -> Float[jax.Array, "B *shape"]:
+    """What the network's first `depth` layers make of the images, compiled."""
+    return network.between(params, images, 0, depth)
 
 
 @functools.partial(jax.jit, static_argnums=0)

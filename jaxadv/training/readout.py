@@ -1,13 +1,12 @@
 """Training of a network's last layer alone, on what the layers below make of the images."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxadv.datasets.dataset import Dataset
+from jaxadv.networks.evaluate import output
 from jaxadv.networks.network import Network, Params
 from jaxadv.training.fit import Progress
 from jaxadv.training.recipes import Supervised
@@ -57,10 +56,5 @@ def outputs(
     """The output of the network's first `depth` layers, for so many images at a time."""
     parts = range(0, len(images), batch_size)
     return jnp.concatenate(
-        [_output(network, depth, params, images[i : i + batch_size]) for i in parts]
+        [output(network, depth, params, images[i : i + batch_size]) for i in parts]
     )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _output(network, depth, params, images):
-    return network.between(params, images, 0, depth)
