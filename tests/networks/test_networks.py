@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 
 import jax
 import numpy as np
@@ -52,6 +53,15 @@ def test_logits_equal_numpy(network):
     params, x = random_problem(network)
     expected = numpy_activations(network, params, x)[-1]
     np.testing.assert_allclose(network.logits(params, x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 2), (8, 2, 3, 1), (3, 2, 1), (8, 6)])
+def test_images_of_another_shape_are_refused(shape):
+    network = NETWORKS["softmax"]  # which would flatten them
+    params, _ = random_problem(network)
+    message = re.escape(f"images must have the shape (3, 2, 1), got {shape[1:]}")
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(network.logits, params, jax.ShapeDtypeStruct(shape, "float32"))
 
 
 @per_network
