@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
@@ -28,8 +27,7 @@ def wrong_targets(
     """
     if classes < 2 or not np.all((labels >= 0) & (labels < classes)):
         raise ValueError(f"labels must be from 0 to {classes - 1}, of at least 2 classes")
-    keys = _keys(seed, len(labels), first)
-    offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
+    offset = _offsets(_keys(seed, len(labels), first), classes)
     return np.asarray((labels + offset) % classes, np.int32)
 
 
@@ -45,5 +43,14 @@ def gaussian_noise(
 
 
 def _keys(seed, count, first=0):
-    fold = functools.partial(jax.random.fold_in, jax.random.key(seed, impl="threefry2x32"))
-    return jax.vmap(fold)(first + jnp.arange(count))
+    return _folded(jax.random.key(seed, impl="threefry2x32"), first + np.arange(count))
+
+
+@jax.jit
+def _folded(key, numbers):
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+
+
+@jax.jit
+def _offsets(keys, classes):
+    return jax.vmap(lambda key: jax.random.randint(key, (), 1, classes))(keys)
