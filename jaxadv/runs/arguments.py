@@ -32,6 +32,9 @@ Place = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]  # wi
 def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
     """Builds the settings from defaults, then `--config FILE` (TOML), then the other options.
 
+    Of settings that have presets, as those of the attack, `--help` says only that `--attack help`
+    lists them, too.
+
     Raises:
       ValueError: an option or the file is not as expected.
       OSError: the file cannot be read.
@@ -41,8 +44,12 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
         name, _, attached = option.partition("=")
         if name == "--config":
             default = from_toml(default, Path(attached or value))
-    default, argv = _with_presets(default, argv)
     module = sys.modules[config_class.__module__]
+    description = module.__doc__ or ""
+    if {"-h", "--help"} & {*argv}:
+        config_class, default, more = _folded(config_class, default)
+        description += more
+    default, argv = _with_presets(default, argv)
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
@@ -51,7 +58,7 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
                 default=default,
                 prog=f"python -m {module.__spec__.name}" if module.__spec__ else None,
                 args=argv,
-                description=module.__doc__,
+                description=description,
             )
     except SystemExit as error:
         if error.code:
@@ -59,14 +66,39 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
         raise
 
 
+def _folded(config_class, default):
+    """The class and its defaults without the settings that have presets, and what is said of them.
+
+    They are many.
+    """
+    expected = typing.get_type_hints(config_class)
+    names = [name for name, kind in expected.items() if hasattr(kind, "preset")]
+    hidden = [(name, tyro.conf.Suppress[expected[name]], getattr(default, name)) for name in names]
+    folded = dataclasses.make_dataclass(
+        config_class.__name__, hidden, bases=(config_class,), frozen=True
+    )
+    more = [
+        f"\n--{name} PRESET gives several settings --{name}.NAME at once; --{name} help lists both."
+        for name in names
+    ]
+    return folded, folded(**vars(default)), "".join(more)
+
+
 def _with_presets(default, argv):
-    """The settings with what options such as `--attack quick` name, and the other options."""
+    """The settings with what options such as `--attack quick` name, and the other options.
+
+    `--attack help` is `--help`.
+    """
     expected, rest, options = typing.get_type_hints(type(default)), [], iter(argv)
     for option in options:
         name, given, value = option.partition("=")
         key = name.removeprefix("--").removesuffix(".preset")
         if name.startswith("--") and hasattr(expected.get(key), "preset"):
-            preset = _preset(name, value if given else next(options, ""), expected[key])
+            value = value if given else next(options, "")
+            if value == "help":
+                rest.append("--help")
+                continue
+            preset = _preset(name, value, expected[key])
             default = dataclasses.replace(default, **{key: preset})
         else:
             rest.append(option)

@@ -99,10 +99,12 @@ def _ready(name, cache_dir):
 
 
 def _unknown(name, known):
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    by_lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(by_lower[each]) for each in close)}?" if close else ""
     return ValueError(
-        f"unknown model {name!r}, expected module:function or one of {list(known)}{hint}"
+        f"unknown model {name!r}, expected module:function or a name in jaxadv.zoo.ZOO or"
+        f" jaxadv.zoo.PRETRAINED{hint}"
     )
 
 
