@@ -1,5 +1,7 @@
 """EfficientNet-Lite against torch, with random weights (efficientnet_fixture.py), and trained."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ STATE = random_state()
 
 def test_logits_and_gradients_are_those_of_torch():
     x = images().astype(float)
-    network = efficientnet_lite(0, CLASSES)
+    network = dataclasses.replace(efficientnet_lite(0, CLASSES), input_shape=x.shape[1:])
     params = efficientnet.from_pytorch({name: a.astype(float) for name, a in STATE.items()})
 
     def logits(params, x):

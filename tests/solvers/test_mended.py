@@ -73,7 +73,7 @@ def problems(mnist):
     params = training.train(network, mnist, recipe, jax.random.key(0))
 
     def objective(z, x, target, params, c):
-        logits = network.logits(params, z[None])[0]
+        logits = network.logits(params, z.reshape(1, *network.input_shape))[0]
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
         return c * jnp.sum((z - x) ** 2) + loss
 
