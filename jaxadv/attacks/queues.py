@@ -213,7 +213,14 @@ def _lanes_on_accelerator(state, logits_fn, params, image):
 
 
 def _accessed_size(logits_fn, params, image):
+    shapes, tree = jax.tree.flatten(jax.eval_shape(lambda *arrays: arrays, params, image))
+    return _accessed(logits_fn, tree, tuple(shapes))
+
+
+@functools.lru_cache(maxsize=8)  # as it takes as long as some dozens of attacks
+def _accessed(logits_fn, tree, shapes):
     """Bytes that a forward pass reads and writes for one more image, by XLA's estimate."""
+    params, image = jax.tree.unflatten(tree, shapes)
 
     def total(images):
         analysis = jax.jit(logits_fn).lower(params, images).cost_analysis() or {}

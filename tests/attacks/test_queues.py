@@ -45,6 +45,7 @@ def test_progress_counts_every_image_once(short, monkeypatch):
 def test_other_numbers_need_no_compilation(short):
     params, x, target = linear_problem(3)
     minimal_adversarial(linear, params, x, target)
+    analysed = queues._accessed.cache_info().misses
     numbers = dict.fromkeys(("smoothing_steps", "max_iterations", "max_evaluations"), 40)
     others = [
         AttackOptions.quick(),
@@ -53,6 +54,7 @@ def test_other_numbers_need_no_compilation(short):
     for options in others:
         minimal_adversarial(linear, params, x, target, options)
     assert compilations() == [1, 1, 1]
+    assert queues._accessed.cache_info().misses == analysed
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
