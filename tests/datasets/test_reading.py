@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import threading
 import tracemalloc
 from contextlib import closing
 
@@ -75,6 +76,25 @@ def test_targets_without_labels():
     examples = Examples([{"image": [0.5], "target": 3}, {"image": [0.5]}], "two")
     (batch,) = read(examples, range(2), batch_size=5)
     assert batch.labels is None and batch.targets.tolist() == [3, -1]
+
+
+def test_two_batches_are_read_before_they_are_asked_for():
+    read_of_third, asked = threading.Event(), []
+
+    class Records(list):
+        def __getitem__(self, index):
+            asked.append(index)
+            if index == 5:
+                read_of_third.set()
+            return super().__getitem__(index)
+
+    examples = Examples(Records([np.zeros((1, 1), "uint8")] * 100), "ahead")
+    del asked[:]
+    read_of_third.clear()
+    with closing(read(examples, range(100), batch_size=2)) as batches:
+        next(batches)
+        assert read_of_third.wait(10)
+    assert max(asked) < 10  # in what is asked for, two more, and the one that is being read
 
 
 def test_memory_does_not_grow():
