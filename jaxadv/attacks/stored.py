@@ -16,7 +16,7 @@ from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.several_targets import all_targets
 from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.storage import cache
-from jaxadv.storage.devices import batches, side_by_side
+from jaxadv.storage.devices import batches, together
 
 # What results follow from, besides a user's own functions; not imported, as networks are heavy.
 CODE = [
@@ -171,7 +171,7 @@ def logits_in_batches(
     logits_fn: LogitsFn, params: Any, images: Float[np.ndarray, "B *image"]
 ) -> Shaped[np.ndarray, "B k"]:
     """Logits of many images, as precise as attacks take them; padded, so that one program does."""
-    apply, size = jax.jit(logits_fn), side_by_side(256, images[0])
+    apply, size = jax.jit(logits_fn), together(images[0])
     with jax.default_matmul_precision("highest"):
         parts = [np.asarray(apply(params, x))[:count] for count, x in batches(images, size)]
     return np.concatenate(parts)

@@ -20,12 +20,11 @@ from jaxadv.attacks.types import LogitsFn, Progress
 from jaxadv.certify import Mlp, crown
 from jaxadv.datasets.examples import UNKNOWN, Examples
 from jaxadv.datasets.reading import Batch
-from jaxadv.storage.devices import side_by_side
+from jaxadv.storage.devices import together
 from jaxadv.storage.errors import InputError
 from jaxadv.zoo import Model
 
 SHARD_BYTES = 2**26  # at most, unless it is one image
-TOGETHER = 256  # images that a model is applied to, at most
 BALLS = 20  # that CROWN tries per image
 Mode = Literal[
     "random", "least-likely", "next-likely", "class", "given", "untargeted", "all-targets"
@@ -213,7 +212,7 @@ def checked_classes(
 
 def _number_of_logits(model, image_shape) -> int:
     image = np.zeros(image_shape, np.float32)
-    images = np.zeros((side_by_side(TOGETHER, image), *image_shape), np.float32)
+    images = np.zeros((together(image), *image_shape), np.float32)
     try:
         return checks.number_of_classes(model.network.logits, model.params, images)
     except ValueError as error:

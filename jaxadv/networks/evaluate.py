@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxadv.networks.network import Network, Params
+from jaxadv.storage.devices import batches, together
 
 
 def error_rate(
@@ -17,7 +18,7 @@ def error_rate(
     params: Any,
     images: Float[jax.Array | np.ndarray, "N *image"],
     labels: Int[jax.Array | np.ndarray, " N"],
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> float:
     """Fraction of the images whose largest logit is not that of the label."""
     return float(np.mean(predictions(logits_fn, params, images, batch_size) != labels))
@@ -27,7 +28,7 @@ def predictions(
     logits_fn: Callable[..., jax.Array],
     params: Any,
     images: Float[jax.Array | np.ndarray, "N *image"],
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> Int[np.ndarray, " N"]:
     """Classes that the images are taken for.
 
@@ -35,10 +36,13 @@ def predictions(
       logits_fn: as for `jaxadv.minimal_adversarial`.
       params: its parameters.
       images: at least one.
-      batch_size: number of images that are in memory at a time.
+      batch_size: number of images that are in memory at a time; by default as many as suit.
     """
-    batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
-    return np.concatenate([_largest_logit(logits_fn, params, batch) for batch in batches])
+    images = np.asarray(images)
+    parts = batches(images, batch_size or together(images[0]))
+    return np.concatenate(
+        [np.asarray(_largest_logit(logits_fn, params, x))[:count] for count, x in parts]
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
