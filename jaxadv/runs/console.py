@@ -27,7 +27,8 @@ def progress_bars(*more: rich.progress.ProgressColumn) -> Iterator[rich.progress
         rich.progress.TimeRemainingColumn(),
         *more,
     )
-    with rich.progress.Progress(*columns, console=console) as progress:
+    # Ten times a second, by default, takes a hundredth of a core.
+    with rich.progress.Progress(*columns, console=console, refresh_per_second=2) as progress:
         yield progress
 
 
