@@ -44,18 +44,25 @@ def run(config: Config) -> None:
     clock = Clock()
     with clock.stage("networks"):
         networks = load(config)
-    models = []
     with clock.stage("norms"), progress_bars() as bars:
-        for name, (network, params) in networks.items():
-            task = bars.add_task(f"norms of {name}", total=None)
-            bounds = layer_bounds(network, params)
-            images = some_images(config, network.input_shape, config.images)
-            bars.update(task, total=len(images))
-            tell = functools.partial(bars.advance, task)
-            norms = jacobian_norms(network, params, images, progress=tell)
-            models.append(report.model_figures(name, params, bounds, norms))
+        models = [_figures(config, bars, name, *each) for name, each in networks.items()]
     figures = {"models": models} | record(config, clock)
     publish(config.out, "stability", figures, report.texts(figures), "Tables are")
+
+
+def _figures(config, bars, name, network, params):
+    """What is said about a network; a bar shows what is done for it."""
+    task = bars.add_task(f"bounds of {name}", total=None)
+    bounds = layer_bounds(network, params)
+    images = some_images(config, network.input_shape, config.images)
+    if len(images):
+        bars.update(task, total=len(images), description=f"compiling {name}")
+
+    def progress(count):
+        bars.update(task, advance=count, description=f"Jacobians of {name}")
+
+    norms = jacobian_norms(network, params, images, progress=progress)
+    return report.model_figures(name, params, bounds, norms)
 
 
 def check(config: Config) -> None:

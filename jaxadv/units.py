@@ -47,7 +47,8 @@ def run(config: Config) -> None:
     with clock.stage("training"):
         models = [*load_networks(config).values()]
     chosen = layers.layers(models, config.layers)
-    bars = progress_by_name("feeding", [layer.title for layer in chosen], len(found.labels))
+    titles, before = [layer.title for layer in chosen], "components of"
+    bars = progress_by_name("feeding", titles, len(found.labels), before=before)
     with clock.stage("activations"), bars as progress:
         ks, top = _ks(config, len(found.labels)), min(config.top, len(found.labels) - 1)
         count = max(top, *ks) + 1  # one more than is asked for tells of ties

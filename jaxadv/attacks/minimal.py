@@ -32,7 +32,8 @@ def minimal_adversarial(
       x: (B, …) floating-point images in [0, 1].
       target: (B,) integer classes in [0, k).
       options: settings of the attack; by default `AttackOptions()`.
-      progress: called with numbers of images completed, about once per second while there are any.
+      progress: called about once per second with how many images have been done since: a part of
+        one that is in work, by its gradients. All add up to B, exactly.
 
     Returns:
       An `AttackResult` of NumPy arrays with leading axis B.

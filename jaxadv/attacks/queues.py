@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep import loop as lockstep
+from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.margins import hidden_by_summation, perturbed
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
-from jaxadv.attacks.types import LogitsFn, Progress
+from jaxadv.attacks.types import SHARES, LogitsFn, Progress
 from jaxadv.storage.devices import padded, placed, sharded
 
 MAX_ROUNDS = 128  # a queue is at most so many times as long as the lanes are many
@@ -28,6 +29,7 @@ LANES = 4096  # on accelerators, at most
 MEMORY = 2**32  # bytes of an accelerator that they may take
 PERIOD = 1.0  # seconds between reports of progress, at most about twice as many
 FEW_TICKS, MANY_TICKS = 16, 2**20  # gradients of all lanes before the first, and at most
+NEARLY = 0.9  # of a problem in work, at most, counts as done
 
 
 def attack(
@@ -96,19 +98,32 @@ def _solved(programs, whole, problems, progress):
             progress(int(problems[-1].sum()))
         return result
     state = programs.begin(*whole, *problems)
-    ticks, done = FEW_TICKS if progress else MANY_TICKS, 0
-    loaded = state.next_problem.sum()
+    ticks, told = FEW_TICKS if progress else MANY_TICKS, 0.0
     while True:
         start = time.perf_counter()
         state = programs.advance(*whole, ticks, *problems, state)
-        left, before = bool(state.unfinished()), done
-        done = int(state.next_problem.sum() - loaded)
-        if progress and done > before:
-            progress(done - before)
+        done, left = _done(whole[0], state)
+        if progress and done > told:
+            progress(done - told)
+            told = done
         if not left:
             return programs.judge(*whole, *problems, state)
         if time.perf_counter() - start < PERIOD:
             ticks = min(2 * ticks, MANY_TICKS)
+
+
+def _done(options, state):
+    """How many problems are done, and whether any are left.
+
+    One in work counts by its gradients, compared with what others took on average, or with what it
+    may take at most while there are no others.
+    """
+    watched = state.lane.stage, state.lane.evaluations, state.next_problem, state.found.evaluations
+    stage, evaluations, next_problem, found = jax.device_get(watched)
+    working, finished = stage < Stage.DONE, int(next_problem.sum()) - len(stage)
+    usual = found.sum() / finished if finished else options.max_evaluations
+    shares = np.minimum(evaluations[working] / usual, NEARLY).sum()
+    return finished + math.floor(SHARES * shares) / SHARES, bool(working.any())
 
 
 def _begin(logits_fn, lanes, options, params, x, target, count):

@@ -14,7 +14,7 @@ from jaxadv.attacks import checks, queues
 from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
-from jaxadv.attacks.types import LogitsFn, Progress
+from jaxadv.attacks.types import SHARES, LogitsFn, Progress
 from jaxadv.storage.devices import padded, side_by_side
 
 PROBLEMS = 2**14  # at a time, at most, where images are repeated for several targets
@@ -146,7 +146,7 @@ class _InImages:
         self.progress(self._images(self.done) - self._images(before))
 
     def _images(self, problems):
-        return problems * self.images // self.problems
+        return int(SHARES * problems) * self.images // self.problems / SHARES
 
 
 def _attacked(logits_fn, params, x, image, target, options, progress):

@@ -6,4 +6,5 @@ from typing import Any
 import jax
 
 LogitsFn = Callable[[Any, jax.Array], jax.Array]  # pure: (params, (B, …) images) -> (B, k) logits
-Progress = Callable[[int], None]  # told the number of images just completed
+Progress = Callable[[float], None]  # told how many images have just been done, or parts of them
+SHARES = 1024  # parts of an image that attacks tell of: sums of them are exact

@@ -1,12 +1,16 @@
 """The terminal: what is printed, and the bars that show progress."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import rich.progress
 from rich.console import Console
+from rich.text import Text
 
 from jaxadv.storage.errors import printable
+
+FEW = 100  # images, of which bars show tenths, too
 
 console = Console()
 
@@ -22,7 +26,7 @@ def progress_bars(*more: rich.progress.ProgressColumn) -> Iterator[rich.progress
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
+        _Done(),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TimeRemainingColumn(),
         *more,
@@ -32,8 +36,19 @@ def progress_bars(*more: rich.progress.ProgressColumn) -> Iterator[rich.progress
         yield progress
 
 
+class _Done(rich.progress.MofNCompleteColumn):
+    """How many are done; of few, with the tenths of those in work."""
+
+    def render(self, task: rich.progress.Task) -> Text:
+        if task.total is None or task.total >= FEW:
+            return super().render(task)
+        total = f"{task.total:g}"
+        done = f"{math.floor(10 * task.completed) / 10:g}".rjust(len(total) + len(".1"))
+        return Text(f"{done}/{total}", style="progress.download")
+
+
 @contextlib.contextmanager
-def progress_with_rate(action: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_with_rate(action: str, total: int) -> Iterator[Callable[[float], None]]:
     """Yields what is told numbers of images done; draws a bar, with images per second.
 
     It says that the attack is compiled until there are any.
@@ -56,11 +71,12 @@ class _Rate(rich.progress.ProgressColumn):
 
 @contextlib.contextmanager
 def progress_by_name(
-    action: str, names: Sequence[str], total: int
-) -> Iterator[Callable[[str, int], None]]:
+    action: str, names: Sequence[str], total: int, *, before: str = "compiling"
+) -> Iterator[Callable[[str, float], None]]:
     """Yields what is told a name and a number of images done; draws a bar per name.
 
-    The clock of each starts where that of the one before stops.
+    The clock of each starts where that of the one before stops. Until any of its images are done,
+    it says what is done `before`.
     """
     with progress_bars() as bars:
         tasks = {
@@ -68,12 +84,13 @@ def progress_by_name(
         }
 
         def progress(name, count):
-            bars.advance(tasks[name], count)
+            bars.update(tasks[name], description=f"{action} {name}", advance=count)
             start_next()
 
         def start_next():
-            waiting = (task.id for task in bars.tasks if not task.finished)
-            if (task := next(waiting, None)) is not None:
+            waiting = [name for name, task in tasks.items() if not bars.tasks[task].finished]
+            if waiting and not bars.tasks[task := tasks[waiting[0]]].started:
+                bars.update(task, description=f"{before} {waiting[0]}")
                 bars.start_task(task)
 
         start_next()

@@ -12,7 +12,7 @@ from jaxadv.attacks.results import AttackResult
 from jaxadv.attacks.stored import stored_all_targets, stored_attack
 from jaxadv.zoo import Model
 
-NamedProgress = Callable[[str, int], None]  # told a network's name and a number of images
+NamedProgress = Callable[[str, float], None]  # told a network's name and a number of images
 
 
 def attack(

@@ -34,6 +34,7 @@ def test_progress_counts_every_image_once(short, monkeypatch):
     monkeypatch.setattr(queues, "PERIOD", 0.0)  # again and again
     result = minimal_adversarial(linear, params, x, target, progress=seen.append)
     assert sum(seen) == 21 and len(seen) > 3 and min(seen) > 0
+    assert seen[0] < 1 and not all(part.is_integer() for part in seen)  # within an image, too
     queue = np.cumsum(seen).tolist().index(16)  # 8 lanes on each of two devices
     assert 0 < queue < len(seen) - 1
     unseen = minimal_adversarial(linear, params, x, target)
