@@ -26,8 +26,8 @@ class Config(features.Settings):
     """Settings of the experiment."""
 
     out: Path = Path("results/quocnet")
-    images: int = 40
-    """Number of held-out images to attack."""
+    count: int = 40
+    """Number of held-out images of faces and backgrounds to attack."""
     attack: AttackOptions = AttackOptions.quick()
     """Settings of the attack; --attack quick, thorough, paper or default are presets."""
 
@@ -44,9 +44,9 @@ def run(config: Config) -> None:
     with clock.stage("classifiers"), console.status("training classifiers"):
         classified = measure.classify(encoders, splits, seed)
     attacked = {each.model.name: each for each in measure.ends(classified)}
-    bars = progress_by_name("attacking", [*attacked], config.images)
+    bars = progress_by_name("attacking", [*attacked], config.count)
     with clock.stage("attack"), bars as progress:
-        options = splits["test"], config.images, config.attack, config.cache_dir, progress
+        options = splits["test"], config.count, config.attack, config.cache_dir, progress
         attacks = {name: measure.attack_some(each, *options) for name, each in attacked.items()}
     with clock.stage("pictures"), console.status("looking for the best stimuli"):
         sparsity = {each.name: measure.sparsity(each, patches[:SAMPLE]) for each in encoders}
@@ -61,7 +61,7 @@ def run(config: Config) -> None:
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     features.check(config)
-    settings.check_positive(images=config.images)
+    settings.check_positive(count=config.count)
 
 
 main = functools.partial(command.main, check, run, Config)

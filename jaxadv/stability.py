@@ -31,7 +31,7 @@ class Config(settings.Settings):
     """Networks by name, EfficientNet-Lite0 among them, trained where need be; or your own, as
     module:function that returns (Network, params)."""
     out: Path = Path("results/stability")
-    images: int = 1000
+    count: int = 1000
     """Number of images to measure Jacobians at, at most: of the test set, or of 20 photographs."""
     weights: Path | None = None
     """AlexNet's weights as torchvision publishes them, .pth or .safetensors, in place of models."""
@@ -54,7 +54,7 @@ def _figures(config, bars, name, network, params):
     """What is said about a network; a bar shows what is done for it."""
     task = bars.add_task(f"bounds of {name}", total=None)
     bounds = layer_bounds(network, params)
-    images = some_images(config, network.input_shape, config.images)
+    images = some_images(config, network.input_shape, config.count)
     if len(images):
         bars.update(task, total=len(images), description=f"compiling {name}")
 
@@ -68,7 +68,7 @@ def _figures(config, bars, name, network, params):
 def check(config: Config) -> None:
     """Raises ValueError or OSError for settings that cannot work, before any of the work."""
     settings.check(config, [name for name in config.models if not takes_photographs(name)])
-    settings.check_sizes(images=[config.images])
+    settings.check_sizes(count=[config.count])
     for name in set(config.models) - set(zoo.PRETRAINED):
         network, params = zoo.untrained(name)
         jax.eval_shape(functools.partial(lipschitz_bound, layered(name, network)), params)

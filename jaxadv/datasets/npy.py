@@ -30,20 +30,22 @@ def open_npy(
     """
     if images_file is None and labels_file is None:
         return None
-    images, labels = _opened("images_file", images_file), _opened("labels_file", labels_file)
+    images, labels = _opened("images", images_file), _opened("labels", labels_file)
     _check_images(images, image_shape)
     if labels.shape != images.shape[:1]:
         raise ValueError(
-            f"labels_file must hold a label per image, shape {images.shape[:1]}, got {labels.shape}"
+            f"labels must hold a label per image, shape {images.shape[:1]}, got {labels.shape}"
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels_file must hold integers, got {labels.dtype}")
+        raise ValueError(f"labels must hold integers, got {labels.dtype}")
     return Dataset(images.reshape(-1, *image_shape), labels)
 
 
 def _opened(name, path):
     if path is None:
-        raise ValueError(f"images_file and labels_file go together, got no {name}")
+        raise ValueError(f"images and labels go together, got no {name}")
+    if path.is_dir():
+        raise ValueError(f"{name} must be an .npy file, got the folder {path}")
     with path.open("rb"):  # an OSError from here on is of the file's content
         pass
     try:
@@ -80,17 +82,15 @@ def _check_images(images, image_shape):
     if images.shape[1:] not in ((image_shape, tuple(sides)) if channels == 1 else (image_shape,)):
         last = "[, 1]" if channels == 1 else f", {channels}"
         expected = f"(N, {', '.join(map(str, sides))}{last})"
-        raise ValueError(f"images_file must have the shape {expected}, got {images.shape}")
+        raise ValueError(f"images must have the shape {expected}, got {images.shape}")
     if len(images) < 3:
-        raise ValueError(f"images_file must hold at least 3 images, got {len(images)}")
+        raise ValueError(f"images must hold at least 3 images, got {len(images)}")
     if images.dtype == np.uint8:
         return
     if not np.issubdtype(images.dtype, np.floating):
         raise ValueError(
-            f"images_file must hold uint8 or floating-point numbers in [0, 1], got {images.dtype}"
+            f"images must hold uint8 or floating-point numbers in [0, 1], got {images.dtype}"
         )
     smallest, largest = images.min(), images.max()  # NaN where there is one
     if not (smallest >= 0 and largest <= 1):
-        raise ValueError(
-            f"images_file must lie in [0, 1], got values from {smallest:g} to {largest:g}"
-        )
+        raise ValueError(f"images must lie in [0, 1], got values from {smallest:g} to {largest:g}")

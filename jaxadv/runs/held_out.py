@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from jaxadv import zoo
-from jaxadv.datasets import photographs
 from jaxadv.datasets.npy import open_npy
 from jaxadv.datasets.photographs import Images, Squares
 from jaxadv.networks import Network
 from jaxadv.runs import settings
 from jaxadv.runs.inputs import load_data, takes_photographs
-from jaxadv.runs.photographs import check_decodable, class_names
+from jaxadv.runs.photographs import check_decodable, class_names, given_photographs
 from jaxadv.zoo.imported import layered
 
 
@@ -24,14 +23,12 @@ class Settings(settings.Settings):
     """Settings of such a command."""
 
     images: Path | None = None
-    """Folder of PNG and JPEG photographs, in sub-folders named by class, its number or WordNet ID,
-    unless there is a file of labels; for networks that take them, by default the twenty of Foolbox.
-    """
-    images_file: Path | None = None
     """Held-out images, in place of the test set: an .npy file, (N, height, width[, channels]), with
-    floating-point numbers in [0, 1] or uint8. It may be larger than the memory."""
-    labels_file: Path | None = None
-    """Their labels: an .npy file, (N,), with integers; of photographs, a text file with a line for
+    floating-point numbers in [0, 1] or uint8, which may be larger than the memory. For networks
+    that take photographs, a folder of these, PNG and JPEG, in sub-folders named by class, its
+    number or WordNet ID, unless there are labels; by default the twenty of Foolbox."""
+    labels: Path | None = None
+    """Their classes: an .npy file, (N,), with integers; of photographs, a text file with a line for
     each, its class, or the name of its file and its class."""
 
 
@@ -78,15 +75,9 @@ def load(config: Settings) -> HeldOut:
 def _given(config):
     """All but the test set."""
     if not takes_photographs(config.models[0]):
-        if config.images:
-            raise ValueError(f"images are photographs, which {config.models[0]} does not take")
-        found = open_npy(config.images_file, config.labels_file, config.info.image_shape)
-        return found and HeldOut(*found, str(config.images_file), found.images)
-    if config.images_file or (config.labels_file and not config.images):
-        raise ValueError(f"{config.models[0]} takes photographs: give their folder as images")
-    found = photographs.of_wheel(config.cache_dir)
-    if config.images:
-        found = photographs.of_folder(config.images, config.labels_file, config.cache_dir)
+        found = open_npy(config.images, config.labels, config.info.image_shape)
+        return found and HeldOut(*found, str(config.images), found.images)
+    found = given_photographs(config.images, config.labels, config.cache_dir)
     network, params = zoo.untrained(config.models[0])
     network = layered(config.models[0], network)
     *_, (classes,) = network.shapes(params)

@@ -80,7 +80,7 @@ def prepared(settings: Settings) -> Inputs:
       OSError: a file cannot be read.
     """
     sides = {name: _side(name, settings.side) for name in settings.models}
-    found = _photographs(settings)
+    found = given_photographs(settings.images, settings.labels, settings.cache_dir)
     networks = [Seeing(_alexnet(settings.weights), SIDE)] if settings.weights else []
     with console.status("loading networks"):
         named = [Seeing(zoo.ready(name, settings.cache_dir), side) for name, side in sides.items()]
@@ -99,6 +99,21 @@ def prepared(settings: Settings) -> Inputs:
     return Inputs(networks, class_names(classes, settings.cache_dir), found)
 
 
+def given_photographs(folder: Path | None, labels: Path | None, cache_dir: Path) -> Photographs:
+    """Those of a folder, with classes by `photographs.of_folder`; else the twenty of Foolbox.
+
+    Raises:
+      ValueError: labels without a folder, or bad input: the message names the file.
+      FileNotFoundError: a package is not to be had; the message says which file to put where.
+      OSError: a file cannot be read.
+    """
+    if folder:
+        return photographs.of_folder(folder, labels, cache_dir)
+    if labels:
+        raise ValueError("labels are for the images of a folder, which is not given")
+    return photographs.of_wheel(cache_dir)
+
+
 def check_decodable(found: Photographs) -> None:
     """Raises ValueError, which names the file, if one of the photographs cannot be decoded."""
     with console.status("decoding photographs"):
@@ -113,11 +128,8 @@ def check(settings: Settings) -> None:
     check_once("models", settings.models)
     check_count("side", settings.side, 2**12)
     check_seed(settings.seed)
-    if settings.labels and not settings.images:
-        raise ValueError("labels are for the images of a folder, which is not given")
-    for path in (settings.weights, settings.labels):
-        if path and not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
+    if settings.weights and not settings.weights.is_file():
+        raise FileNotFoundError(f"there is no file {settings.weights}")
     check_writable(settings.out)
     prepared(settings)
 
@@ -128,12 +140,6 @@ def _side(name, default):
     if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3:
         raise InputError(f"{name} takes images of {shape}, expected squares of three colours")
     return shape[0]
-
-
-def _photographs(settings):
-    if settings.images:
-        return photographs.of_folder(settings.images, settings.labels, settings.cache_dir)
-    return photographs.of_wheel(settings.cache_dir)
 
 
 def class_names(classes: int, cache_dir: Path) -> tuple[str, ...]:

@@ -15,17 +15,17 @@ IMAGES, LABELS = np.zeros((9, 28, 28, 1), np.float32), np.arange(9)
         (IMAGES.reshape(9, 784), LABELS, r"shape \(N, 28, 28\[, 1\]\), got \(9, 784\)"),
         (IMAGES[:8], LABELS, r"a label per image, shape \(8,\), got \(9,\)"),
         (IMAGES, LABELS[:, None], r"a label per image, shape \(9,\), got \(9, 1\)"),
-        (IMAGES, LABELS / 1, "labels_file must hold integers, got float64"),
+        (IMAGES, LABELS / 1, "labels must hold integers, got float64"),
         (IMAGES.astype(int), LABELS, "must hold uint8 or floating-point .* got int64"),
         (IMAGES + 2, LABELS, r"must lie in \[0, 1\], got values from 2 to 2"),
         (IMAGES - 1, LABELS, r"must lie in \[0, 1\], got values from -1 to -1"),
         (IMAGES + np.float32(np.nan), LABELS, r"must lie in \[0, 1\], got values from nan"),
-        (b"text", LABELS, "images_file must be an .npy file, got .*images.npy"),
-        (IMAGES, b"", "labels_file must be an .npy file, got .*labels.npy"),
+        (b"text", LABELS, "images must be an .npy file, got .*images.npy"),
+        (IMAGES, b"", "labels must be an .npy file, got .*labels.npy"),
     ],
 )
 def test_bad_files(tmp_path, images, labels, message):
-    files = {"images_file": tmp_path / "images.npy", "labels_file": tmp_path / "labels.npy"}
+    files = {"images": tmp_path / "images.npy", "labels": tmp_path / "labels.npy"}
     for path, content in zip(files.values(), (images, labels), strict=True):
         if isinstance(content, bytes):
             path.write_bytes(content)

@@ -11,7 +11,7 @@ from jaxadv.runs import command, features
 from jaxadv.zoo import features as kept
 
 COMMAND = quocnet
-OPTIONS = "--crops 128 --epochs 1 --features 2 --images 3".split()
+OPTIONS = "--crops 128 --epochs 1 --features 2 --count 3".split()
 TINY = (Stage(2, 9, 4, pool=2, contrast=3),)
 
 
@@ -30,7 +30,7 @@ def little_data(tmp_path_factory):
         patch.setattr(features, "SMALL", TINY)
         patch.setattr(natural, "faces", lambda cache_dir: Dataset(images, labels))
         patch.setattr(command, "use_all_cores", lambda: None)  # JAX has started
-        patch.setitem(globals(), "OPTIONS", [*OPTIONS, "--photographs", str(folder)])
+        patch.setitem(globals(), "OPTIONS", [*OPTIONS, "--images", str(folder)])
         yield folder
 
 
@@ -76,11 +76,11 @@ def test_a_second_run_reads_what_the_first_has_kept(figures, run, monkeypatch):
     [
         ("--crops 127", "crops must be at least 128, got 127"),
         ("--epochs 0", "epochs must be at least 1, got 0"),
-        ("--images 0", "images must be at least 1, got 0"),
+        ("--count 0", "count must be at least 1, got 0"),
         ("--features 8 8", "features must be 1 numbers, got (8, 8)"),
         ("--features 99", "features of stage 1 must be from 1 to 33, got 99"),
-        ("--photographs nowhere", "nowhere is not a folder"),
-        ("--photographs .", "PNG and JPEG images are neither in nor beside sub-folders"),
+        ("--images nowhere", "nowhere is not a folder"),
+        ("--images .", "PNG and JPEG images are neither in nor beside sub-folders"),
         ("--dataset mnist", "Unrecognized"),
     ],
 )
@@ -90,5 +90,5 @@ def test_bad_settings(little_data, refused, options, message):
 
 def test_photographs_that_are_too_small_are_refused_by_name(little_data, refused, tmp_path):
     Image.fromarray(np.zeros((24, 80), "uint8")).save(tmp_path / "small.png")
-    message = refused("--features 2 --photographs .")
+    message = refused("--features 2 --images .")
     assert "small.png: it has 80 × 24 pixels, expected 25 on each side" in message

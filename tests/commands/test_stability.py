@@ -11,7 +11,7 @@ from jaxadv.reports import paper
 from jaxadv.zoo.registry import Pretrained
 
 COMMAND = stability
-OPTIONS = ["--images", "30"]
+OPTIONS = ["--count", "30"]
 
 
 def test_layers_of_a_trained_network(run, splits, capsys):
@@ -55,7 +55,7 @@ def test_random_alexnet_stands_beside_the_paper(run, monkeypatch):
     conv1, *_ = alexnet.alexnet().layers
     network = Network((conv1,), (67, 67, 3))
     monkeypatch.setattr(alexnet, "alexnet", lambda: network)
-    [model] = run("--random", "--seed", "5", "--images", "0")["models"]
+    [model] = run("--random", "--seed", "5", "--count", "0")["models"]
     [layer] = model["layers"]
     kernel = np.asarray(network.init(jax.random.key(5))["conv1"]["kernel"])
     padded = np.zeros((68, 68, 3, 96))
@@ -90,7 +90,7 @@ def test_weights_from_a_file(run, monkeypatch, tmp_path):
         return layer_bounds(Network(network.layers[:2], network.input_shape), params)
 
     monkeypatch.setattr(stability, "layer_bounds", bounds_of_two_layers)
-    [model] = run("--weights", str(tmp_path / "x.safetensors"), "--images", "0")["models"]
+    [model] = run("--weights", str(tmp_path / "x.safetensors"), "--count", "0")["models"]
     standardise, conv1 = model["layers"]
     assert read[0]["conv1"]["kernel"][7, 3, 2, 5] == 1.5 and len(read[0]["fc3"]["bias"]) == 7
     assert conv1["norm"] == pytest.approx(1.5, rel=3e-5)
@@ -105,7 +105,7 @@ def test_weights_from_a_file(run, monkeypatch, tmp_path):
         ("--weights settings.toml --random", "weights and random exclude each other"),
         ("--weights settings.toml", "settings.toml is not a file of torch tensors"),
         ("--models none", "unknown model 'none'"),
-        ("--images -1", "images must not be negative, infinite or NaN, got (-1,)"),
+        ("--count -1", "count must not be negative, infinite or NaN, got (-1,)"),
     ],
 )
 def test_bad_settings_end_before_any_work(refused, tmp_path, options, message):

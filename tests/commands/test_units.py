@@ -148,7 +148,7 @@ def test_images_and_labels_of_a_file(run, figures, splits, monkeypatch, capsys):
     files = [str(run.folder / "images.npy"), str(run.folder / "labels.npy")]
     np.save(files[0], np.rint(255 * images).astype(np.uint8)[..., 0])
     np.save(files[1], labels.astype(np.uint8))
-    again = run("--images-file", files[0], "--labels-file", files[1], out="again")
+    again = run("--images", files[0], "--labels", files[1], out="again")
     assert again.pop("held_out") == files[0]
     expected = without_times(figures)
     del expected["held_out"]
@@ -228,13 +228,12 @@ def test_photographs_of_ones_own(run, colours, capsys):
 
 def test_bad_photographs(refused, colours):
     options = "--model mine:colours --k 4 --out out"
-    assert "takes photographs: give their folder as images" in refused(
-        f"{options} --images-file x.npy --labels-file y.npy"
-    )
+    assert "x.npy is not a folder" in refused(f"{options} --images x.npy --labels y.npy")
+    assert "labels are for the images of a folder" in refused(f"{options} --labels y.npy")
     assert "k must be from 2 to 11" in refused(f"{options} --images photos --k 12")
     (colours / "photos" / "2" / "3.png").write_bytes(b"nothing")
     assert "3.png" in refused(f"{options} --images photos")
-    assert "none.txt" in refused(f"{options} --images photos --labels-file none.txt")
+    assert "none.txt" in refused(f"{options} --images photos --labels none.txt")
 
 
 @pytest.mark.parametrize(
@@ -257,9 +256,9 @@ def test_bad_photographs(refused, colours):
             {"models": ("CNN", "EfficientNet-Lite0")},
             r"images of one shape, got \{'CNN': \(28, 28, 1",
         ),
-        ({"images": Path()}, "images are photographs, which CNN does not take"),
-        ({"labels_file": Path("y.npy")}, "go together, got no images_file"),
-        ({"images_file": Path("x.npy")}, "go together, got no labels_file"),
+        ({"images": Path(), "labels": Path()}, "images must be an .npy file, got the folder ."),
+        ({"labels": Path("y.npy")}, "go together, got no images"),
+        ({"images": Path("x.npy")}, "go together, got no labels"),
     ],
 )
 def test_bad_settings(tmp_path, monkeypatch, options, message):
@@ -275,6 +274,6 @@ def test_bad_settings(tmp_path, monkeypatch, options, message):
 
 
 def test_missing_file(tmp_path, capsys):
-    options = ["--images-file", str(tmp_path / "x.npy"), "--labels-file", str(tmp_path / "y.npy")]
+    options = ["--images", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.npy")]
     assert units.main([*OPTIONS, "--out", str(tmp_path), *options]) == 2
     assert "x.npy" in capsys.readouterr().err

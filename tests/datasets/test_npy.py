@@ -48,7 +48,7 @@ def array(shape, dtype="'|u1'"):
 def test_hostile_arrays(tmp_path, content):
     (tmp_path / "x.npy").write_bytes(content)
     tracemalloc.start()
-    with pytest.raises(ValueError, match=r"images_file must be an \.npy file, got .*x\.npy"):
+    with pytest.raises(ValueError, match=r"images must be an \.npy file, got .*x\.npy"):
         opened(tmp_path / "x.npy")
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
@@ -72,7 +72,7 @@ def test_changed_bytes_of_arrays(tmp_path):
         try:
             opened(path)
         except ValueError as error:
-            assert "images_file" in str(error)
+            assert "images must" in str(error)
 
 
 def test_changed_bytes_of_idx_files():
