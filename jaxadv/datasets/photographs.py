@@ -12,6 +12,7 @@ from jaxtyping import Float, Int32, Integer
 
 from jaxadv.datasets import imagenet
 from jaxadv.datasets.dataset import Dataset
+from jaxadv.datasets.examples import UNKNOWN
 from jaxadv.datasets.images import decoded, open_images
 from jaxadv.storage import cache, wheels
 from jaxadv.storage.errors import InputError, reason
@@ -119,17 +120,28 @@ def of_folder(
       InputError: there are no photographs, or no classes for them.
       OSError: the folder or file cannot be read.
     """
-    files = open_images(folder)
-    names = tuple(files.name(number) for number in range(len(files)))
+    found = without_classes(folder)
     if labels is not None:
-        classes = _of_lines(labels, names)
-    elif files.classes is None:
+        classes = _of_lines(labels, found.names)
+    elif Path(found.names[0]).parent == Path():
         raise InputError(
             f"{folder} has no sub-folders named by class, and no file of labels is given"
         )
     else:
-        classes = [_of_name(folder, Path(name).parts[0], cache_dir) for name in names]
-    return Photographs(names, np.array(classes, np.int32), lambda number: files[number]["image"])
+        classes = [_of_name(folder, Path(name).parts[0], cache_dir) for name in found.names]
+    return found._replace(labels=np.array(classes, np.int32))
+
+
+def without_classes(folder: Path) -> Photographs:
+    """As `of_folder`, whatever sub-folders are called: all labels are -1.
+
+    Raises:
+      InputError: there are no photographs.
+    """
+    files = open_images(folder)
+    names = tuple(files.name(number) for number in range(len(files)))
+    unknown = np.full(len(names), UNKNOWN, np.int32)
+    return Photographs(names, unknown, lambda number: files[number]["image"])
 
 
 def _of_lines(path, names):

@@ -10,10 +10,9 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from jaxadv import datasets, zoo
-from jaxadv.datasets import Dataset, photographs
+from jaxadv.datasets import Dataset
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import Settings
 from jaxadv.storage.devices import called_on
@@ -89,24 +88,6 @@ def load_networks(settings: Settings) -> dict[str, zoo.Model]:
             model.name: model for model in load_models(settings, load_data(settings), others)
         }
     return {name: models[name] for name in settings.models}
-
-
-def some_images(
-    settings: Settings, image_shape: tuple[int, ...], count: int
-) -> Float[np.ndarray, "N *image"]:
-    """The first images of the test set, or of the twenty photographs that come with Foolbox.
-
-    Args:
-      settings: with the data set.
-      image_shape: of one image: the data set's, or (side, side, 3), for photographs.
-      count: N, as far as there are so many.
-    """
-    if not count:
-        return np.zeros((0, *image_shape), np.float32)
-    if image_shape == settings.info.image_shape:
-        test = datasets.load(settings.dataset, "test", settings.data_dir)
-        return test.images[:count]
-    return photographs.of_wheel(settings.cache_dir).at(image_shape[0], slice(count)).images
 
 
 def load_models_on_halves(

@@ -114,10 +114,10 @@ def given_photographs(folder: Path | None, labels: Path | None, cache_dir: Path)
     return photographs.of_wheel(cache_dir)
 
 
-def check_decodable(found: Photographs) -> None:
-    """Raises ValueError, which names the file, if one of the photographs cannot be decoded."""
+def check_decodable(found: Photographs, most: int | None = None) -> None:
+    """Raises ValueError, which names the file, if one of the first cannot be decoded."""
     with console.status("decoding photographs"):
-        for number in range(len(found.names)):
+        for number in range(len(found.names))[:most]:
             found.at(CHECKED, slice(number, number + 1))
 
 

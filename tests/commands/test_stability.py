@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 from jaxadv import datasets, stability, zoo
 from jaxadv.networks import Network, alexnet, efficientnet, layer_bounds
@@ -36,16 +37,21 @@ def test_layers_of_a_trained_network(run, splits, capsys):
     assert "small: Lipschitz constants" in capsys.readouterr().out
 
 
-def test_networks_of_photographs(run, monkeypatch):
-    """A small one of the kind, at the first of the photographs that come with Foolbox."""
+def test_networks_of_photographs(run, monkeypatch, tmp_path, capsys):
+    """A small one of the kind, at photographs of a folder, of which the first counts."""
     network = efficientnet.efficientnet_lite(0, classes=4, side=32)
     network = Network((*network.layers[:3], *network.layers[-2:]), network.input_shape)
     params = network.init(jax.random.key(0))
     entry = Pretrained(lambda: network, lambda cache_dir: (network, params))
     monkeypatch.setitem(zoo.PRETRAINED, "photographic", entry)
-    monkeypatch.setattr(stability, "some_images", lambda _, shape, count: np.ones((1, *shape)))
-    mobile, small = run("--models", "photographic", "small", out="mixed")["models"]
+    for name in ("1.png", "2.png"):
+        Image.fromarray(np.full((40, 30, 3), 255, np.uint8)).save(tmp_path / name)
+    options = "--models", "photographic", "small", "--images", str(tmp_path)
+    mobile, small = run(*options, "--count", "1", out="mixed")["models"]
     assert mobile["network"]["images"] == 1 and small["name"] == "small"
+    (tmp_path / "1.png").write_bytes(b"none")
+    assert run.command(*options, out="broken") == 2
+    assert "1.png: it is no PNG or JPEG image" in capsys.readouterr().err
     rows = *mobile["layers"], mobile["network"]
     assert all(0 < row["jacobian_max"] <= row["product"] * (1 + 1e-6) for row in rows)
 
@@ -104,6 +110,8 @@ def test_weights_from_a_file(run, monkeypatch, tmp_path):
         ("--weights none.pth", "there is no file none.pth"),
         ("--weights settings.toml --random", "weights and random exclude each other"),
         ("--weights settings.toml", "settings.toml is not a file of torch tensors"),
+        ("--images .", "images are photographs, which none of ['FC100-100-10',"),
+        ("--random --images none", "none is not a folder"),
         ("--models none", "unknown model 'none'"),
         ("--count -1", "count must not be negative, infinite or NaN, got (-1,)"),
     ],

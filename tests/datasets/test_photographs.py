@@ -71,6 +71,8 @@ def test_folders_named_by_class(two_classes, tmp_path):
     found = photographs.of_folder(folder_of(tmp_path / "photos", **files))
     assert found.names == ("0012/a.png", "7/b.png", "n01443537/c.png")
     assert found.labels.tolist() == [12, 7, 1]
+    unknown = photographs.without_classes(tmp_path / "photos")
+    assert unknown.names == found.names and unknown.labels.tolist() == [-1] * 3
     images, labels = found.at(4, slice(1, 3))
     assert images.shape == (2, 4, 4, 3) and labels.tolist() == [7, 1]
     np.testing.assert_array_equal(images[0], images[1])
