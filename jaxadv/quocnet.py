@@ -34,7 +34,7 @@ class Config(features.Settings):
 
 def run(config: Config) -> None:
     """Runs the experiment, prints its tables and writes its files."""
-    clock, seed = Clock(), config.seed
+    config, clock, seed = features.shortened(config), Clock(), config.seed
     with clock.stage("photographs"), console.status("reading photographs"):
         photographs = features.opened(config)
         patches = crops.read_crops(photographs, config.crops, seed)
@@ -53,7 +53,8 @@ def run(config: Config) -> None:
         best = measure.stimuli(encoders[0], patches, seed)
         report.draw(config.out, encoders, best, patches, [*attacks.values()][-1])
     figures = report.figures(classified, attacks, sparsity, config.network, seed)
-    figures |= {"photographs": len(photographs)} | record(config, clock)
+    figures |= {"photographs": len(photographs), "left_out": features.left_out(config)}
+    figures |= record(config, clock)
     texts = [report.table(figures), report.cost_table(figures), report.note(figures)]
     publish(config.out, "quocnet", figures, texts, "Tables and pictures are")
 

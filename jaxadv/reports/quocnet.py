@@ -118,6 +118,7 @@ def cost_table(figures: Figures) -> Table:
 def note(figures: Figures) -> str:
     """What the tables were made from, and how to read them."""
     learned, random = (figures["sparsity"][name] for name in ("learned", "random"))
+    left_out = f" Left out: {figures['left_out']}." if figures["left_out"] else ""
     pairs = ", ".join(f"{a:.3f} ({b:.3f})" for a, b in zip(learned, random, strict=True))
     return (
         f"Trained without labels on {figures['settings']['crops']} crops of"
@@ -126,7 +127,7 @@ def note(figures: Figures) -> str:
         " are exact, of held-out images alone: another seed gives other filters. p: sign test"
         " against random filters of the same stage, on the same images. Distortion: RMS, mean over"
         " images that the classifier has right. Sparsity of pooled outputs, ℓ1/ℓ2, by stage, and"
-        f" of random filters in brackets: {pairs}. {run_of(figures)}"
+        f" of random filters in brackets: {pairs}. {run_of(figures)}{left_out}"
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from jaxadv.training.features import stages
 from jaxadv.zoo import features
 from jaxadv.zoo.features import Encoder
 
+QUICK = {"crops": 512, "epochs": 1, "count": 8}  # settings that --quick lowers
 SIDE = 25  # of crops, and of the images of faces, in pixels
 
 
@@ -31,9 +33,11 @@ class Settings:
     crops: int = 8192
     """Number of crops of the photographs to learn from."""
     features: tuple[int, ...] = tuple(stage.features for stage in SMALL)
-    """Number of features at each location, of each of the three stages."""
+    """Number of features at each location, of each stage: three, or fewer, from the first on."""
     epochs: int = 6
     """Epochs of the training of each stage."""
+    quick: bool = False
+    """The first stage alone, from few crops, to see what comes out; the figures say little."""
     seed: int = 0
     """Seed of crops, filters and classifiers; an attack's own noise is always the same."""
     out: Path = Path("results")
@@ -52,8 +56,23 @@ class Settings:
     @property
     def network(self) -> Network:
         """The encoder."""
-        widths = zip(SMALL, self.features, strict=True)
+        widths = zip(SMALL, self.features, strict=False)
         return quocnet(SIDE, 1, [dataclasses.replace(stage, features=n) for stage, n in widths])
+
+
+Config = TypeVar("Config", bound=Settings)
+
+
+def shortened(config: Config) -> Config:
+    """The settings of a quick run, if it is to be one."""
+    if not config.quick:
+        return config
+    return settings.lowered(dataclasses.replace(config, features=config.features[:1]), QUICK)
+
+
+def left_out(config: Settings) -> str:
+    """What a quick run does not do, in words."""
+    return "further stages, crops, epochs and images" if config.quick else ""
 
 
 def opened(config: Settings) -> Examples:
@@ -87,8 +106,7 @@ def check(config: Settings) -> None:
     settings.check_seed(config.seed)
     settings.check_writable(config.out)
     settings.check_writable(config.cache_dir)
-    if len(config.features) != len(SMALL):
-        raise ValueError(f"features must be {len(SMALL)} numbers, got {config.features}")
+    settings.check_count("the number of features", len(config.features), len(SMALL))
     settings.check_positive(features=min(config.features))
     recipe = features.recipes(config.epochs)["learned"]
     for number, stage in enumerate(stages(config.network), start=1):

@@ -3,15 +3,16 @@
 import dataclasses
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from jaxadv import datasets, zoo
 from jaxadv.datasets import DatasetInfo
 from jaxadv.runs.arguments import alias
 from jaxadv.storage import cache
 
+Config = TypeVar("Config", bound=Any)  # a dataclass of settings
 Names = Annotated[tuple[str, ...], alias("--model")]
 
 
@@ -57,6 +58,12 @@ def check(settings: Settings, architectures: Sequence[str] | None = None) -> Non
     check_seed(settings.seed)
     check_writable(settings.out)
     check_writable(settings.cache_dir)
+
+
+def lowered(config: Config, most: Mapping[str, int]) -> Config:
+    """The settings with no more than so many of what `most` names."""
+    lower = {name: min(value, getattr(config, name)) for name, value in most.items()}
+    return dataclasses.replace(config, **lower)
 
 
 def check_count(name: str, value: int, largest: int) -> None:

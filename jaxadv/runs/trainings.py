@@ -42,9 +42,7 @@ def shortened(config: Config) -> Config:
     """The settings of a quick run, if it is to be one."""
     if not config.quick:
         return config
-    ways = config.ways or QUICK_WAYS
-    lower = {name: min(value, getattr(config, name)) for name, value in QUICK.items()}
-    return dataclasses.replace(config, ways=ways, **lower)
+    return settings.lowered(dataclasses.replace(config, ways=config.ways or QUICK_WAYS), QUICK)
 
 
 def tested(config: Settings, splits: dict[str, Dataset]) -> dict[str, Dataset]:

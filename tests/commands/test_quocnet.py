@@ -67,7 +67,10 @@ def test_files(figures, run):
 def test_a_second_run_reads_what_the_first_has_kept(figures, run, monkeypatch):
     monkeypatch.setattr(kept.PooledSparsity, "train", lambda *args: pytest.fail("trained"))
     monkeypatch.setattr(quocnet.report, "draw", lambda *args: None)  # which takes its time
-    again = run(out="again")
+    quick = {"crops": 128, "epochs": 1, "count": 3}  # as little as the test asks for
+    monkeypatch.setattr(features, "QUICK", quick)
+    again = run("--quick", out="again")
+    assert "Left out: further stages," in (run.folder / "again" / "quocnet.md").read_text("utf-8")
     assert again["features"] == figures["features"] and again["sparsity"] == figures["sparsity"]
 
 
@@ -77,7 +80,7 @@ def test_a_second_run_reads_what_the_first_has_kept(figures, run, monkeypatch):
         ("--crops 127", "crops must be at least 128, got 127"),
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--count 0", "count must be at least 1, got 0"),
-        ("--features 8 8", "features must be 1 numbers, got (8, 8)"),
+        ("--features 8 8", "the number of features must be from 1 to 1, got 2"),
         ("--features 99", "features of stage 1 must be from 1 to 33, got 99"),
         ("--images nowhere", "nowhere is not a folder"),
         ("--images .", "PNG and JPEG images are neither in nor beside sub-folders"),
