@@ -127,7 +127,7 @@ def note(figures: Figures) -> str:
         " are exact, of held-out images alone: another seed gives other filters. p: sign test"
         " against random filters of the same stage, on the same images. Distortion: RMS, mean over"
         " images that the classifier has right. Sparsity of pooled outputs, ℓ1/ℓ2, by stage, and"
-        f" of random filters in brackets: {pairs}. {run_of(figures)}{left_out}"
+        f" of random filters in brackets: {pairs}. Run with {run_of(figures)}{left_out}"
     )
 
 
@@ -169,6 +169,6 @@ def _examples(attacked, label):
     (images, labels), result = attacked
     chosen = np.flatnonzero((labels == label) & result.success)[:EXAMPLES]
     return [
-        (images[i], result.x_adv[i], f"{CLASSES[1 - label]}, RMS {result.distortion[i]:.4f}")
+        (images[i], result.x_adv[i], f"{CLASSES[1 - label]}\nRMS {result.distortion[i]:.4f}")
         for i in chosen
     ]
