@@ -75,6 +75,7 @@ def left_out(config: Settings) -> str:
     return "further stages, crops, epochs and images" if config.quick else ""
 
 
+@functools.cache
 def opened(config: Settings) -> Examples:
     """The photographs, as crops.
 

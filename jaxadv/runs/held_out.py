@@ -1,6 +1,7 @@
 """Images among which a command looks for those that maximise directions in layers."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +73,7 @@ def load(config: Settings) -> HeldOut:
     return given._replace(others=others) if given else test
 
 
+@functools.cache
 def _given(config):
     """All but the test set."""
     if not takes_photographs(config.models[0]):

@@ -86,6 +86,7 @@ def check(config: Settings) -> None:
         check_decodable(_photographs(config), config.count)
 
 
+@functools.cache
 def _photographs(config):
     if config.images:
         return photographs.without_classes(config.images)

@@ -1,4 +1,4 @@
-"""Folders of PNG and JPEG images against the arrays they were made of."""
+"""Folders of PNG and JPEG images against the arrays they were made of; evenly spaced numbers."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxadv.datasets.examples import Examples, open_source
+from jaxadv.datasets.examples import Examples, open_source, spaced
 from jaxadv.datasets.images import decoded, fitted
 from jaxadv.storage.errors import InputError
 
@@ -168,3 +168,12 @@ def test_size_of_a_folder(tmp_path):
     for index in range(3):
         expected = np.full((8, 8, 3), np.array([10, 20, 30]) / 255)
         np.testing.assert_allclose(examples[index].image, expected, rtol=2e-7)
+
+
+@pytest.mark.parametrize("count, most", [(10, 3), (3, 10), (1, 1), (1000, 999), (0, 5)])
+def test_spaced_numbers(count, most):
+    chosen = spaced(count, most)
+    assert len(chosen) == min(count, most) == len(set(chosen))
+    if count:
+        assert chosen[0] == 0 and (most == 1 or chosen[-1] == count - 1)
+        assert len(chosen) < 2 or np.ptp(np.diff(chosen)) <= 1

@@ -86,13 +86,3 @@ def most(shape: Sequence[int]) -> int:
       (1000, 70)
     """
     return max(1, min(1000, 32_000_000 // (len(COLUMNS) * math.prod(shape))))
-
-
-def even_sample(count: int, most: int) -> Sequence[int]:
-    """At most so many of the numbers from 0 on, evenly spaced.
-
-    Example:
-      >>> even_sample(10, 4), even_sample(3, 4)
-      ([0, 3, 6, 9], [0, 1, 2])
-    """
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxadv.attacks.results import Status
+from jaxadv.datasets.examples import spaced
 from jaxadv.reports.page import Gallery, Picture, Run, charts, flat, gallery, picture
 from jaxadv.reports.page.outcomes import (
     IMAGES,
@@ -100,7 +101,7 @@ def _gallery(results, outcomes, originals, most):
     columns, shape = outcomes.columns, _shape(results)
     readable = np.flatnonzero(columns["status"] != Status.UNREADABLE)
     most = gallery.most(shape) if most is None else most
-    rows = readable[gallery.even_sample(len(readable), most)]
+    rows = readable[spaced(len(readable), most)]
     known = _known(originals, columns["index"][rows].tolist(), shape)
     examples = []
     for row, original in zip(rows.tolist(), known, strict=True):

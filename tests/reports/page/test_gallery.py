@@ -61,12 +61,3 @@ def test_any_shape_is_shown(shape, expected):
 
 def test_what_is_no_number_is_black():
     assert gallery.planes(np.array([[np.nan, 2.0, -1.0]])).tolist() == [[0, 255, 0]]
-
-
-@pytest.mark.parametrize("count, most", [(10, 3), (3, 10), (1, 1), (1000, 999), (0, 5)])
-def test_even_samples(count, most):
-    chosen = gallery.even_sample(count, most)
-    assert len(chosen) == min(count, most) == len(set(chosen))
-    if count:
-        assert chosen[0] == 0 and (most == 1 or chosen[-1] == count - 1)
-        assert len(chosen) < 2 or np.ptp(np.diff(chosen)) <= 1
