@@ -57,7 +57,7 @@ def stored_attack(
       targets: (N,) as there.
       options: as there.
       cache_dir: its folder "attacks" has the files.
-      progress: called with the number of images just completed, or read.
+      progress: as there; those of a file that is read are done at once.
 
     Yields:
       Each file, and the result in it, in the order of the images.

@@ -115,7 +115,7 @@ def given_photographs(folder: Path | None, labels: Path | None, cache_dir: Path)
 
 
 def check_decodable(found: Photographs, most: int | None = None) -> None:
-    """Raises ValueError, which names the file, if one of the first cannot be decoded."""
+    """Raises ValueError, which names the file, if one cannot be decoded, of the first `most`."""
     with console.status("decoding photographs"):
         for number in range(len(found.names))[:most]:
             found.at(CHECKED, slice(number, number + 1))
