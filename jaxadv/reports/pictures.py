@@ -1,4 +1,4 @@
-"""Pictures of images, as PNG files."""
+"""Pictures of images, as PNG files, or JPEG ones of photographs."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ from jaxadv.storage import cache
 
 Image = Float[np.ndarray, "height width *channels"]
 DPI = 110
+LARGEST = 128  # pixels of a side of an image in `image_rows`, as pages show about so many
 WIDEST = 18  # characters below an image of `magnified_differences`
 
 
 def save(figure: matplotlib.figure.Figure, path: Path) -> None:
-    """Writes a whole PNG, or none."""
+    """Writes a whole file, or none, of the kind that its name says."""
     with cache.replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
 
@@ -98,14 +99,14 @@ def image_rows(
     """Draws rows of equally many images.
 
     Args:
-      path: of the PNG.
+      path: of the file, .png, or .jpg, which of photographs is a tenth as large.
       names: of the rows.
       rows: (image, caption) pairs; images (height, width[, 1 or 3]) in [0, 1], which are drawn at
-        their own resolution at least.
+        their own resolution at least, as far as `LARGEST`.
     """
     columns = len(rows[0])
     image, _ = rows[0][0]
-    larger = max(1, image.shape[1] / DPI / 0.56)  # than images of 60 pixels
+    larger = max(1, min(image.shape[1], LARGEST) / DPI / 0.56)  # than images of 60 pixels
     narrow = matplotlib.layout_engine.ConstrainedLayoutEngine(
         w_pad=0.01, h_pad=0.02, wspace=0, hspace=0
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxadv.datasets.photographs import Squares
 from jaxadv.measures.directions import SAMPLE
 from jaxadv.measures.label_agreement import label_agreement
 from jaxadv.measures.maximisers import Maximisers, distinct
@@ -177,7 +178,8 @@ def _draw_images(directory, kind, found, held_out, rows, top):
         for line in best.positions[shown, :top].tolist()
     ]
     name = found.layer.title.replace(" ", "-").replace(":", ".")  # for file names on Windows
-    pictures.image_rows(directory / f"{name}-{kind}.png", names, lines)
+    suffix = "jpg" if isinstance(held_out.images, Squares) else "png"
+    pictures.image_rows(directory / f"{name}-{kind}.{suffix}", names, lines)
 
 
 def _number(kind, found, at):

@@ -222,7 +222,9 @@ def test_photographs_of_ones_own(run, colours, capsys):
     [row] = red["statistics"]  # 90 is more than there are
     assert row["natural"]["mean"] == 1 and row["k"] == 4
     made = {path.name for path in (run.folder / "colours").iterdir()}
-    assert {f"mine.colours-red-{kind}.png" for kind in ("natural", "components")} < made
+    assert {f"mine.colours-red-{kind}.jpg" for kind in ("natural", "components")} < made
+    page = (run.folder / "colours" / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") == len(made) - 4  # less JSON, Markdown, PNG and page
     assert f"12 images of {colours / 'photos'}, 30" in capsys.readouterr().out.replace("\n", "")
 
 

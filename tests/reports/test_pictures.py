@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from drawn import assert_png, share
+from PIL import Image
 
 from jaxadv.reports import pictures
 
@@ -44,6 +45,14 @@ def test_rows_of_images(tmp_path):
     pixels = assert_png(tmp_path / "x.png", (1.1 + 0.62 * 3, 0.78 * 2))
     dark, light = (share(pixels, (value,) * 3) for value in (64, 191))
     assert dark == pytest.approx(light, rel=0.05) and dark > 0.1
+
+
+def test_rows_of_photographs_are_no_larger_than_pages_show_them(tmp_path):
+    photograph = np.random.default_rng(0).uniform(size=(300, 300, 3)).astype("float32")
+    pictures.image_rows(tmp_path / "x.jpg", ["one"], [[(photograph, "cat")] * 2])
+    with Image.open(tmp_path / "x.jpg") as image:
+        width, height = image.size
+    assert 2 * 128 < width < 2.5 * 128 + 1.1 * pictures.DPI and 128 < height < 200
 
 
 def test_magnified_differences(tmp_path):

@@ -48,7 +48,7 @@ class Run(NamedTuple):
 
 
 def picture(content: bytes, kind: str, alt: str, caption: str) -> Picture:
-    """Embeds a picture of kind "png" or "svg+xml"."""
+    """Embeds a picture of kind "png", "jpeg" or "svg+xml"."""
     return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt, caption)
 
 

@@ -12,6 +12,7 @@ from jaxadv.reports.tables import Figures, Table
 from jaxadv.storage.errors import InputError
 
 NATURE = {"settings", "versions"}  # what the figures of every command have
+KINDS = {".png": "png", ".jpg": "jpeg"}
 ALTS = {  # what pictures show, by their names; {} stands for what * is
     "transfer_table.png": "Error of the column's model on examples made for the row's",
     "cross_training.png": "Error of the column's model on images changed for the row's",
@@ -26,9 +27,9 @@ ALTS = {  # what pictures show, by their names; {} stands for what * is
     "faces.png": "Faces and backgrounds, each also distorted to be taken for the other",
     "filters.png": "Filters of the first stage, learned and random",
     "stimuli.png": "Crops of photographs that maximise units of the top",
-    "*-natural.png": "Images that maximise units of {}",
-    "*-random.png": "Images that maximise random directions in {}",
-    "*-components.png": "Images that maximise principal components of {}",
+    "*-natural.*": "Images that maximise units of {}",
+    "*-random.*": "Images that maximise random directions in {}",
+    "*-components.*": "Images that maximise principal components of {}",
 }
 
 
@@ -73,12 +74,12 @@ def run(name: str, figures: Figures, texts: Sequence[Table | str]) -> Run:
 
 
 def pictures(directory: Path) -> list[Picture]:
-    """All PNG files of the folder, with what they show."""
+    """All PNG and JPEG files of the folder, with what they show."""
     made = []
-    for path in sorted(directory.glob("*.png")):
+    for path in sorted(each for each in directory.iterdir() if each.suffix in KINDS):
         alts = (alt for pattern, alt in ALTS.items() if fnmatchcase(path.name, pattern))
         alt = next(alts, path.stem).replace("{}", path.stem.rpartition("-")[0])
-        made.append(picture(path.read_bytes(), "png", alt, alt))
+        made.append(picture(path.read_bytes(), KINDS[path.suffix], alt, alt))
     return made
 
 
