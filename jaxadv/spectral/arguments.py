@@ -20,7 +20,7 @@ def checked_array(name: str, array: Any, ranks: tuple[int, ...]) -> jax.Array:
         raise ValueError(f"{name} must have the shape {described}, not empty, got {array.shape}")
     if jnp.iscomplexobj(array):
         raise ValueError(f"{name} must be real, got {array.dtype}")
-    if not isinstance(array, Tracer) and not jnp.isfinite(array).all():
+    if not isinstance(array, Tracer) and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 

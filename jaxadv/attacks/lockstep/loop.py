@@ -8,7 +8,6 @@ finished takes the next problem of the queue. Everything is pure and runs under 
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep.averaging import at_zero, noise_for, smallest_r, window
+from jaxadv.attacks.lockstep.rows import for_lanes, rows_of, written
 from jaxadv.attacks.lockstep.stages import decided
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
@@ -195,11 +195,11 @@ def _averaged(options, noise, lane, move, vectors):
 
     def of_lanes(rows, where, state):
         held = lane, state[1], move.to_zero, vectors.x, vectors.gradient
-        new = jax.vmap(of_lane)(*jax.tree.map(lambda array: array[rows], held))
-        return jax.tree.map(lambda old, part: old.at[where].set(part, mode="drop"), state, new)
+        new = jax.vmap(of_lane)(*rows_of(held, rows))
+        return written(state, where, new)
 
     state = _of_zero(lane), vectors.point, vectors.trial
-    (r_r, r_g, c), point, trial = _for_lanes(noisy | move.to_zero, of_lanes, state)
+    (r_r, r_g, c), point, trial = for_lanes(noisy | move.to_zero, of_lanes, state)
     at = lane.point._replace(r_r=r_r, r_g=r_g)
     lane = lane._replace(point=at, bracket=lane.bracket._replace(c=c))
     return lane, vectors._replace(point=point, trial=trial)
@@ -212,29 +212,6 @@ def _of_zero(lane):
 
 def _dot(a, b):
     return jnp.sum(a * b, axis=-1)
-
-
-def _for_lanes(wanted: Bool[jax.Array, " L"], change: Callable, state: Any) -> Any:
-    """Changes the state for the lanes that are wanted, an eighth of all at a time.
-
-    What is rare, and passes over vectors, is to cost a pass over those of few lanes.
-
-    Args:
-      wanted: lanes.
-      change: (rows, where, state) -> state, with (l,) indices of lanes: to read, and to write, L
-        and so to be dropped where there are no more.
-      state: what to change.
-    """
-    lanes = len(wanted)
-    few, total = max(1, lanes // 8), wanted.sum()
-    (order,) = jnp.nonzero(wanted, size=lanes, fill_value=0)
-
-    def body(i, state):
-        place = i * few + jnp.arange(few)
-        rows = order[jnp.minimum(place, lanes - 1)]
-        return change(rows, jnp.where(place < total, rows, lanes), state)
-
-    return jax.lax.fori_loop(0, (total + few - 1) // few, body, state)
 
 
 def _loaded(queue, count, problem) -> Lane:
@@ -260,32 +237,35 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
     """Writes the results of finished lanes, and loads the next problems into them."""
     images = queue[0]
     problem = next_problem + jnp.cumsum(finished) - 1
+    held = lane.problem, _result(lane, vectors), beyond_reach(lane.start.gap), vectors, problem
 
     def of_lanes(rows, where, state):
         x, trial, found = state
-        old, now = jax.tree.map(lambda array: array[rows], (lane, vectors))
-        success = jnp.isfinite(old.best.r_r)
+        at, result, out, now, following = rows_of(held, rows)
         last = jnp.where(jnp.isfinite(now.point), now.point, now.x)
-        finite = jnp.isfinite(old.point.seen.loss) & jnp.isfinite(now.gradient).all(axis=1)
-        results = Found(
-            image=jnp.where(success[:, None], now.best, last),
-            success=success,
-            finite=finite | beyond_reach(old.start.gap),
-            c=jnp.where(success, old.best.c, old.bracket.c),
-            evaluations=old.evaluations,
-            by_stage=old.by_stage,
-            lane_ticks=None,
+        result = result._replace(
+            image=jnp.where(result.success[:, None], now.best, last),
+            finite=(result.finite & jnp.isfinite(now.gradient).all(axis=1)) | out,
         )
-        at = jnp.where(where < len(finished), old.problem, len(images))
+        at = jnp.where(where < len(finished), at, len(images))
+        new = _at(images, following)
+        return *written((x, trial), where, (new, new)), written(found, at, result)
 
-        def written(all_problems, new):
-            return all_problems.at[at].set(new, mode="drop")
-
-        new = _at(images, problem[rows])
-        x, trial = (array.at[where].set(new, mode="drop") for array in (x, trial))
-        return x, trial, jax.tree.map(written, found, results)
-
-    x, trial, found = _for_lanes(finished, of_lanes, (vectors.x, vectors.trial, found))
+    x, trial, found = for_lanes(finished, of_lanes, (vectors.x, vectors.trial, found))
     fresh = _loaded(queue, count, problem)
     lane = jax.vmap(select)(finished, fresh, lane)
     return lane, vectors._replace(x=x, trial=trial), found
+
+
+def _result(lane, vectors) -> Found:
+    """What the scalars of all lanes say of their results."""
+    success = jnp.isfinite(lane.best.r_r)
+    return Found(
+        image=vectors.best,
+        success=success,
+        finite=jnp.isfinite(lane.point.seen.loss),
+        c=jnp.where(success, lane.best.c, lane.bracket.c),
+        evaluations=lane.evaluations,
+        by_stage=lane.by_stage,
+        lane_ticks=None,
+    )

@@ -17,7 +17,6 @@ A lane works on one problem, an image and a target, in stages:
 A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere.
 """
 
-import jax
 import jax.numpy as jnp
 
 from jaxadv.attacks.lockstep.averaging import averaged, probed
@@ -42,7 +41,7 @@ from jaxadv.attacks.lockstep.state import (
 from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.margins import lead_in_loss, rounding
 from jaxadv.attacks.options import AttackOptions
-from jaxadv.solvers.trees import select
+from jaxadv.solvers.trees import select, select_changes
 
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},
@@ -71,16 +70,18 @@ def decided(
     )
     no, weight = jnp.array(False), jnp.zeros_like(seen.loss)
     stay = Move(better, to_trial=no, to_x=no, to_zero=no, weight=weight)
-    by_stage = {
-        Stage.START: lambda: _started(options, lane, seen, products, stay),
-        Stage.PROBE: lambda: probed(options, lane, seen, products, stay),
-        Stage.AVERAGE: lambda: averaged(lane, seen, products, stay),
-        Stage.REFRESH: lambda: _refreshed(lane, seen, products, stay),
-        Stage.DESCEND: lambda: _descended(options, lane, seen, products, stay),
-        Stage.POLISH: lambda: _polished(options, lane, seen, products, stay),
-        Stage.DONE: lambda: (lane, stay),
+    after = {
+        Stage.START: _started(options, lane, seen, products, stay),
+        Stage.PROBE: probed(options, lane, seen, products, stay),
+        Stage.AVERAGE: averaged(lane, seen, products, stay),
+        Stage.REFRESH: _refreshed(lane, seen, products, stay),
+        Stage.DESCEND: _descended(options, lane, seen, products, stay),
+        Stage.POLISH: _polished(options, lane, seen, products, stay),
     }
-    lane, move = jax.lax.switch(lane.stage, [by_stage[stage] for stage in Stage])
+    before = outcome = lane, stay
+    for stage, each in after.items():
+        outcome = select_changes(lane.stage == stage, before, each, outcome)
+    lane, move = outcome
     over = lane.evaluations >= options.max_evaluations
     return lane._replace(stage=jnp.where(over, Stage.DONE, lane.stage)), move
 
