@@ -208,14 +208,16 @@ def _builder_class(source_name: str) -> Any:
     class IdxBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Keeps one of the known data sets."""
 
-        VERSION = tfds.core.Version("1.0.0")
+        VERSION = tfds.core.Version("1.1.0")
         name = f"jaxadv_{source_name}"  # not to be taken for TFDS's own
         default_root = constants.DATA_DIR
 
         def _info(self):
             known = sources.find(source_name)
             features = {
-                "image": tfds.features.Tensor(shape=known.image_shape, dtype=np.uint8),
+                "image": tfds.features.Tensor(
+                    shape=known.image_shape, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+                ),
                 "label": tfds.features.ClassLabel(num_classes=known.classes),
             }
             return Info(

@@ -166,14 +166,14 @@ def test_interrupted_preparation_leaves_nothing(data_dir, monkeypatch):
 
 
 def test_killed_preparation_is_ignored(data_dir):
-    leftover = data_dir / "jaxadv_mnist" / "incomplete.ABC123_1.0.0"
+    leftover = data_dir / "jaxadv_mnist" / "incomplete.ABC123_1.1.0"
     leftover.mkdir(parents=True)
     (leftover / "jaxadv_mnist-train.array_record-00000-of-00001").write_bytes(b"half")
     assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
 
 
 def test_abandoned_preparation_is_removed(data_dir):
-    for name in ("incomplete.ABC123_1.0.0", "incomplete.DEF456_1.0.0"):
+    for name in ("incomplete.ABC123_1.1.0", "incomplete.DEF456_1.1.0"):
         (data_dir / "jaxadv_mnist" / name).mkdir(parents=True)
         half = data_dir / "jaxadv_mnist" / name / "half"
         half.write_bytes(b"half")
@@ -182,7 +182,7 @@ def test_abandoned_preparation_is_removed(data_dir):
         os.utime(path, (long_ago, long_ago))
     datasets.load("mnist", "train", data_dir)
     left = {path.name for path in (data_dir / "jaxadv_mnist").iterdir()}
-    assert left == {"1.0.0", "incomplete.ABC123_1.0.0"}  # the latter may be going on
+    assert left == {"1.1.0", "incomplete.ABC123_1.1.0"}  # the latter may be going on
 
 
 def test_another_process_is_faster(data_dir, monkeypatch):
@@ -196,7 +196,7 @@ def test_another_process_is_faster(data_dir, monkeypatch):
     idx_files = fetch.idx_files
     monkeypatch.setattr(fetch, "idx_files", idx_files_while_another_prepares)
     assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
-    assert [path.name for path in (data_dir / "jaxadv_mnist").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (data_dir / "jaxadv_mnist").iterdir()] == ["1.1.0"]
 
 
 def test_preparation_leaves_no_temporary_folders(data_dir, tmp_path_factory, monkeypatch):
@@ -234,7 +234,7 @@ WITHOUT_SUMS = [(name, False) for name in DAMAGE if name != "features.json"]  # 
 @pytest.mark.parametrize("name, sums", [*((name, True) for name in DAMAGE), *WITHOUT_SUMS])
 def test_damaged_after_preparation(data_dir, name, sums):
     datasets.load("mnist", "train", data_dir)
-    folder = data_dir / "jaxadv_mnist" / "1.0.0"
+    folder = data_dir / "jaxadv_mnist" / "1.1.0"
     if not sums:
         (folder / prepared.SUMS).unlink()
     [path] = folder.glob(name)
@@ -242,12 +242,12 @@ def test_damaged_after_preparation(data_dir, name, sums):
     path.write_bytes(bad)
     with pytest.warns(UserWarning, match=rf"{folder} is damaged"):
         assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
-    assert (folder.with_name("1.0.0.damaged") / path.name).read_bytes() == bad
+    assert (folder.with_name("1.1.0.damaged") / path.name).read_bytes() == bad
     assert_holds(datasets.load("mnist", "test", data_dir), TEST_IMAGES, TEST_LABELS)
 
 
 def test_damaged_twice_and_beyond(data_dir):
-    folder = data_dir / "jaxadv_mnist" / "1.0.0"
+    folder = data_dir / "jaxadv_mnist" / "1.1.0"
     for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"x")):
         datasets.load("mnist", "train", data_dir)
         damage(next(folder.glob("*train*")))
@@ -261,8 +261,8 @@ def test_damaged_twice_and_beyond(data_dir):
 
 def test_missing_file_without_sums(data_dir):
     datasets.load("mnist", "train", data_dir)
-    folder = data_dir / "jaxadv_mnist" / "1.0.0"
+    folder = data_dir / "jaxadv_mnist" / "1.1.0"
     for path in (folder / prepared.SUMS, *folder.glob("*train*")):
         path.unlink()
-    with pytest.warns(UserWarning, match="1.0.0 is damaged"):
+    with pytest.warns(UserWarning, match="1.1.0 is damaged"):
         assert_holds(datasets.load("mnist", "train", data_dir), TRAIN_IMAGES, TRAIN_LABELS)
