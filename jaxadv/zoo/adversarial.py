@@ -41,7 +41,8 @@ CHOSEN: Mapping[str, Mapping[str, Chosen]] = {
         "vat": Chosen(0.02, 2e-5, length=1.25),
     },
     "LeNet-5": {
-        USUAL: Chosen(0.002, 1e-5, length=1.25),
+        USUAL: Chosen(0.008, 1e-5, length=1.25),
+        "dropout": Chosen(0.008, 1e-5, dropout=(0.0, 0.1)),
         "paper": Chosen(0.002, 1e-5, weight=0.1, hidden_weight=0.1),
     },
 }
