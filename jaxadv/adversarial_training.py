@@ -50,10 +50,10 @@ def run(config: Config) -> None:
     options = {"options": config.attack, "cache_dir": config.cache_dir}
     with clock.stage("attack"), progress_by_name("attacking", names, total) as progress:
         found = [found_distortions(m, test.images, **options, progress=progress) for m in models]
-    with clock.stage("certificates"):
+    with clock.stage("certificates"), progress_by_name("certifying", names, total) as progress:
         pairs = zip(models, found, strict=True)
-        bounds = [measure.bounds(each, test.images, f, config.balls) for each, f in pairs]
-    bars = progress_by_name("attacking", names, config.images)
+        bounds = [measure.bounds(m, test.images, f, config.balls, progress) for m, f in pairs]
+    bars = progress_by_name("transferring from", names, config.images)
     with clock.stage("transfer"), bars as progress:
         noise = {"noise_stddevs": (), "seed": config.seed, "progress": progress}
         moved = transfer(models[0], test, targets, **options, **noise)

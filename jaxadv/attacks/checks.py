@@ -91,7 +91,7 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
         numbers = any(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(params))
         hint = PARTITION if numbers and isinstance(error, jax.errors.JAXTypeError) else ""
         raise ValueError(
-            f"logits_fn cannot be applied to {len(x)} images of shape {x.shape[1:]}: {error}{hint}"
+            f"logits_fn cannot be applied to images of shape {x.shape[1:]}: {error}{hint}"
         ) from error
     shape = getattr(output, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != len(x) or shape[1] < 2:

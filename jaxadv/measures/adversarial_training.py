@@ -44,6 +44,8 @@ def bounds(
             proven += certificates.certify([model], images, [upper], balls, **options)
         else:
             classes = predictions(model.network.logits, model.params, images)
+            if progress:
+                progress(model.name, len(images))
             nothing = {TIGHTEST: np.full(upper.shape, np.nan)}
             proven.append(Bounds(model, classes, upper, nothing, {}))
     return proven

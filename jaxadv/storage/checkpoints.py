@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from jaxadv.storage import cache
+from jaxadv.storage.errors import InputError
 
 INTERVAL = 20.0  # seconds between two checkpoints, at least
 
@@ -68,11 +69,19 @@ class Checkpoints:
         return step, manager.restore(step, args=arguments.StandardRestore(like))
 
     def keep(self, step: int, state: Any) -> None:
-        """Keeps the state after so many steps, unless the last one was kept just now."""
+        """Keeps the state after so many steps, unless the last one was kept just now.
+
+        Raises:
+          InputError: it cannot be written, as where a disk is full.
+        """
         if self._folder is None or time.monotonic() - self._last < self._interval:
             return
-        manager, arguments = self._opened()
-        manager.save(step, args=arguments.StandardSave(state))
+        try:
+            manager, arguments = self._opened()
+            manager.save(step, args=arguments.StandardSave(state))
+        except Exception as error:  # orbax's are of many kinds, and long
+            reason = getattr(error, "strerror", None) or str(error).split(" [", 1)[0]
+            raise InputError(f"cannot write into {self._folder}: {reason}") from error
         self._last = time.monotonic()
 
     def _opened(self) -> tuple[Any, Any]:

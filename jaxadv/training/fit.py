@@ -71,7 +71,7 @@ def fit(
       data: arrays with the same leading axis N.
       schedule: Adam's.
       key: the epochs' permutations are drawn from it, folded by the epoch's index.
-      progress: called after each epoch with the fraction done.
+      progress: called with the fraction done: after each epoch, and where it goes on.
       project: applied to the parameters after each step.
       prepare: pure function (params, state, key, *minibatch) -> (what the loss takes in place of
         the minibatch, state). The gradient does not see how it was made. By default the minibatch.
@@ -85,6 +85,8 @@ def fit(
     carry = params, optimizer.init(params), state
     with Checkpoints(checkpoint) as checkpoints:
         first, carry = checkpoints.restored(carry)
+        if progress and first:
+            progress(first / schedule.epochs)
         for epoch in range(first, schedule.epochs):
             carry = jax.block_until_ready(run_epoch(carry, jax.random.fold_in(key, epoch), data))
             checkpoints.keep(epoch + 1, carry)

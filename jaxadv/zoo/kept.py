@@ -32,7 +32,7 @@ class Model(NamedTuple):
     train_error: float
     test_error: float
     source: str = ""  # fingerprint of the layers' code, as it was when the model was loaded
-    seconds: float | None = None  # that its training took; of one that was killed, the rest
+    seconds: float | None = None  # that its training took, if all at once
 
     @property
     def layered(self) -> Network:
@@ -98,11 +98,11 @@ def trained(
     if kept is not None:
         return kept
     key, checkpoint = jax.random.key(seed), path.with_suffix(".partial")
-    start = time.perf_counter()
+    start, interrupted = time.perf_counter(), checkpoint.is_dir()
     params = training.train(network, splits["train"], recipe, key, progress, checkpoint)
     seconds = time.perf_counter() - start
     model = evaluated(name, network, jax.tree.map(np.asarray, params), splits)
-    model = model._replace(seconds=seconds)
+    model = model._replace(seconds=None if interrupted else seconds)
     _write(path, model, run)
     return model
 

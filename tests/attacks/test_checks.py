@@ -35,7 +35,7 @@ def with_pixel(value):
         ((255 * X).astype(np.uint8), r"must be floating-point numbers in \[0, 1\], got uint8"),
         (X[0], r"must have the shape \(B, …\) with B ≥ 1, got \(3,\)"),
         (X[:0], r"must have the shape \(B, …\) with B ≥ 1, got \(0, 3\)"),
-        (X[:, :1], r"logits_fn cannot be applied to 4 images of shape \(1,\)"),
+        (X[:, :1], r"logits_fn cannot be applied to images of shape \(1,\)"),
     ],
 )
 def test_images(x, message):

@@ -12,6 +12,7 @@ import pytest
 from jaxadv.networks import mlp
 from jaxadv.storage import checkpoints
 from jaxadv.storage.devices import called_on
+from jaxadv.storage.errors import InputError
 from jaxadv.training import Adversarial, GradientSteps, Schedule, Source, Supervised, train
 
 NETWORK = mlp(8, classes=3, input_shape=(2, 3, 1))
@@ -42,7 +43,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(three_levels, tmp_path
     assert folder.is_dir()
     resumed = train(NETWORK, three_levels, RECIPE, KEY, told.append, folder)
     assert {leaf.device for leaf in jax.tree.leaves(resumed)} == {here}
-    assert told == pytest.approx([4 / 6, 5 / 6, 1]) and not folder.exists()
+    assert told == pytest.approx([3 / 6, 4 / 6, 5 / 6, 1]) and not folder.exists()
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
 
 
@@ -61,6 +62,12 @@ def test_a_damaged_checkpoint_is_set_aside(three_levels, tmp_path, at_each_epoch
     with pytest.warns(UserWarning, match="is set aside as partial.damaged"):
         train(NETWORK, three_levels, RECIPE, KEY, told.append, folder)
     assert told[0] == pytest.approx(1 / 6) and (tmp_path / "partial.damaged").is_dir()
+
+
+def test_a_checkpoint_that_cannot_be_written(three_levels, tmp_path, at_each_epoch):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write into .*partial: Not a directory"):
+        train(NETWORK, three_levels, RECIPE, KEY, None, tmp_path / "file" / "partial")
 
 
 PROGRAM = """

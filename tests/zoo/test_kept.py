@@ -69,6 +69,13 @@ def test_weights_are_used_again(tmp_path, splits, trainings):
     assert len(weights_files(tmp_path)) == 1
 
 
+def test_seconds_of_a_training_that_was_interrupted_are_not_known(tmp_path, splits, untrained):
+    assert trained(tmp_path, splits).seconds is not None
+    (name,) = weights_files(tmp_path)
+    (tmp_path / "weights" / name).with_suffix(".partial").mkdir()
+    assert trained(tmp_path, splits, retrain=True).seconds is None
+
+
 def test_errors_are_those_of_the_splits(tmp_path, splits):
     model = trained(tmp_path, splits)
     errors = model.train_error, model.test_error
