@@ -66,7 +66,7 @@ def test_a_damaged_checkpoint_is_set_aside(three_levels, tmp_path, at_each_epoch
 
 def test_a_checkpoint_that_cannot_be_written(three_levels, tmp_path, at_each_epoch):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write into .*partial: Not a directory"):
+    with pytest.raises(InputError, match=r"cannot write into .*partial: Not a directory"):
         train(NETWORK, three_levels, RECIPE, KEY, None, tmp_path / "file" / "partial")
 
 
