@@ -1,13 +1,15 @@
 """The settings of the minimum-distortion attack."""
 
 import dataclasses
-import math
 import typing
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from jaxadv.attacks.settings import converted
+
+TINY, LARGEST = (float(getattr(np.finfo(np.float32), each)) for each in ("tiny", "max"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ class AttackOptions:
             raise ValueError(f"smoothing_steps must be less than 2**31, got {self.smoothing_steps}")
         for name, least in {"growth": 1, "bracket": 1, "tol": 0, "temperature": 0}.items():
             value = getattr(self, name)
-            if value is not None and not least < value < math.inf:
+            if value is not None and not max(least, TINY) < value < LARGEST:
                 expected = f"larger than {least}" if least else "positive"
                 raise ValueError(f"{name} must be {expected} and finite, got {value}")
         if not 0 <= self.margin < 1:

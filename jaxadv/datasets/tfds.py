@@ -162,9 +162,11 @@ def _prepared_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
             # Does nothing where the data set is there, and then it is whole: TFDS writes into a
             # temporary directory that it renames in the end.
             builder.download_and_prepare()
-        except OSError:
+        except OSError as error:
             if not builder.data_path.exists():  # else another process was faster
-                raise
+                if isinstance(error, FileNotFoundError):  # of the raw files
+                    raise
+                raise OSError(f"{name} cannot be prepared in {folder}: {error}") from error
         prepared.keep_sums(folder)
     builder = make_builder()  # reads what is there now
     found = _sizes(builder.info.splits)

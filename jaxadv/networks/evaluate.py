@@ -36,10 +36,11 @@ def predictions(
       logits_fn: as for `jaxadv.minimal_adversarial`.
       params: its parameters.
       images: at least one.
-      batch_size: number of images that are in memory at a time; by default as many as suit.
+      batch_size: number of images that are in memory at a time; by default as many as suit. The
+        last batch is filled up with zeros.
     """
     images = np.asarray(images)
-    parts = batches(images, batch_size or together(images[0]))
+    parts = batches(images, together(images[0]) if batch_size is None else batch_size)
     return np.concatenate(
         [np.asarray(_largest_logit(logits_fn, params, x))[:count] for count, x in parts]
     )

@@ -66,7 +66,7 @@ class Network:
         self, params: Params, x: Float[jax.Array | np.ndarray, "B *image"]
     ) -> Float[jax.Array, "B k"]:
         """Logits of images in [0, 1], each of `input_shape`; ValueError where it is another."""
-        if x.shape[1:] != self.input_shape:
+        if x.shape[1:] != tuple(self.input_shape):
             raise ValueError(f"images must have the shape {self.input_shape}, got {x.shape[1:]}")
         return self.between(params, x, 0, len(self.layers))
 

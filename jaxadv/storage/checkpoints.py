@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxadv.storage import cache
 from jaxadv.storage.errors import InputError
@@ -66,7 +68,8 @@ class Checkpoints:
         like = jax.tree.map(  # on the same device, not on the one that it was kept from
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
         )
-        return step, manager.restore(step, args=arguments.StandardRestore(like))
+        kept = manager.restore(step, args=arguments.StandardRestore(like))
+        return step, jax.tree.map(_committed_as, state, kept)
 
     def keep(self, step: int, state: Any) -> None:
         """Keeps the state after so many steps, unless the last one was kept just now.
@@ -92,3 +95,8 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
             self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
         return self._manager, ocp.args
+
+
+def _committed_as(old, new):
+    """The new array, free to go to other devices if the old one is: orbax's never are."""
+    return new if getattr(old, "committed", False) else jnp.asarray(np.asarray(new))

@@ -16,8 +16,9 @@ SPLIT = PartitionSpec("device")  # along the leading axis
 def called_on(devices: Sequence[Any], calls: Sequence[Callable[[], Result]]) -> list[Result]:
     """Makes calls in the order given, each on the next device that is free, in a thread.
 
-    The first exception, an interruption, too, is raised at once: calls that have not begun are not
-    made, and those that have go on in their threads.
+    The first exception, an interruption, too, is raised at once. Calls that have begun go on in
+    their threads; of the others, one may still begin on each device. The caller's contexts, such as
+    `jax.enable_x64`, do not reach the threads.
 
     Args:
       devices: of jax, each the default one of one call at a time.

@@ -32,6 +32,7 @@ def unchecked(monkeypatch):
         ({"growth": 1.0}, r"growth must be larger than 1 and finite, got 1\.0"),
         ({"bracket": np.inf}, r"bracket must be larger than 1 and finite, got inf"),
         ({"tol": np.nan}, r"tol must be positive and finite, got nan"),
+        ({"temperature": 1e308}, r"temperature must be positive and finite, got 1e\+308"),
         ({"margin": 1.0}, r"margin must be in \[0, 1\), got 1\.0"),
         ({"smoothing_steps": -1}, r"smoothing_steps must not be negative, got -1"),
         ({"solver": "lbfgsb", "max_evaluations": 11}, r"must be at least 12 for lbfgsb, got 11"),

@@ -43,6 +43,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(three_levels, tmp_path
     assert folder.is_dir()
     resumed = train(NETWORK, three_levels, RECIPE, KEY, told.append, folder)
     assert {leaf.device for leaf in jax.tree.leaves(resumed)} == {here}
+    assert not any(leaf.committed for leaf in jax.tree.leaves(resumed))  # as those of `whole`
     assert told == pytest.approx([3 / 6, 4 / 6, 5 / 6, 1]) and not folder.exists()
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
 
