@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy  # its parts when they are used, as they take half a second
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 

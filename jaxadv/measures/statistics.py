@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts when they are used, as they take half a second
 from jaxtyping import Float, Integer, Shaped
 
 RESAMPLES = 9999  # of the bootstrap of a difference, and of the permutation test
