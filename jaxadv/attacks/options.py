@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxadv.attacks.settings import converted
 
-TINY, LARGEST = (float(getattr(np.finfo(np.float32), each)) for each in ("tiny", "max"))
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class AttackOptions:
             raise ValueError(f"smoothing_steps must be less than 2**31, got {self.smoothing_steps}")
         for name, least in {"growth": 1, "bracket": 1, "tol": 0, "temperature": 0}.items():
             value = getattr(self, name)
-            if value is not None and not max(least, TINY) < value < LARGEST:
+            if value is not None and not max(least, SMALLEST) < value < LARGEST:
                 expected = f"larger than {least}" if least else "positive"
                 raise ValueError(f"{name} must be {expected} and finite, got {value}")
         if not 0 <= self.margin < 1:

@@ -99,4 +99,4 @@ class Checkpoints:
 
 def _committed_as(old, new):
     """The new array, free to go to other devices if the old one is: orbax's never are."""
-    return new if getattr(old, "committed", False) else jnp.asarray(np.asarray(new))
+    return new if old.committed else jnp.asarray(np.asarray(new))

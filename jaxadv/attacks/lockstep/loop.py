@@ -244,7 +244,7 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
         at, result, out, now, following = rows_of(held, rows)
         last = jnp.where(jnp.isfinite(now.point), now.point, now.x)
         result = result._replace(
-            image=jnp.where(result.success[:, None], now.best, last),
+            image=jnp.where(result.success[:, None], result.image, last),
             finite=(result.finite & jnp.isfinite(now.gradient).all(axis=1)) | out,
         )
         at = jnp.where(where < len(finished), at, len(images))
