@@ -3,10 +3,8 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib.axes
-import matplotlib.figure
-import matplotlib.layout_engine
 import numpy as np
 from jaxtyping import Float
 
@@ -18,8 +16,16 @@ LARGEST = 128  # pixels of a side of an image in `image_rows`, as pages show abo
 WIDEST = 18  # characters below an image of `magnified_differences`
 
 
-def save(figure: matplotlib.figure.Figure, path: Path) -> None:
-    """Writes a whole file, or none, of the kind that its name says."""
+def subplots(width: float, height: float, rows: int = 1, columns: int = 1, **shared: bool) -> Any:
+    """A figure of so many inches, of Matplotlib, and its (rows, columns) axes."""
+    import matplotlib.figure  # when there is something to draw, as it takes half a second
+
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Writes a whole file of matplotlib's figure, or none, of the kind that its name says."""
     with cache.replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI)
 
@@ -38,10 +44,8 @@ def example_images(
         in [0, 1]. Differences are drawn on a scale of their own for each row, blue below 0.
     """
     count = max(map(len, groups))
-    figure = matplotlib.figure.Figure(
-        figsize=(1.2 + 3.3 * count, 0.5 + 1.35 * len(rows)), layout="constrained"
-    )
-    axes = figure.subplots(len(rows), 3 * count, squeeze=False)
+    size = 1.2 + 3.3 * count, 0.5 + 1.35 * len(rows)
+    figure, axes = subplots(*size, len(rows), 3 * count)
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
@@ -73,10 +77,7 @@ def magnified_differences(
       factor: on differences, which are drawn around a medium grey.
     """
     count = len(rows[0])
-    figure = matplotlib.figure.Figure(
-        figsize=(4.5 * count, 0.3 + 1.75 * len(rows)), layout="constrained"
-    )
-    axes = figure.subplots(len(rows), 3 * count, squeeze=False)
+    figure, axes = subplots(4.5 * count, 0.3 + 1.75 * len(rows), len(rows), 3 * count)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     for line, row in zip(axes, rows, strict=True):
@@ -107,12 +108,9 @@ def image_rows(
     columns = len(rows[0])
     image, _ = rows[0][0]
     larger = max(1, min(image.shape[1], LARGEST) / DPI / 0.56)  # than images of 60 pixels
-    narrow = matplotlib.layout_engine.ConstrainedLayoutEngine(
-        w_pad=0.01, h_pad=0.02, wspace=0, hspace=0
-    )
     size = 1.1 + larger * 0.62 * columns, (0.16 + larger * 0.62) * len(rows)
-    figure = matplotlib.figure.Figure(figsize=size, layout=narrow)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    figure, axes = subplots(*size, len(rows), columns)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0, hspace=0)
     for line, name, row in zip(axes, names, rows, strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, (image, caption) in zip(line, row, strict=True):
@@ -122,7 +120,7 @@ def image_rows(
     save(figure, path)
 
 
-def _show(axis: matplotlib.axes.Axes, image: np.ndarray) -> None:
+def _show(axis, image):
     """Grey, or in colour where there are three channels; of other numbers, their mean."""
     axis.imshow(_planes(image), cmap="gray", vmin=0, vmax=1)
 

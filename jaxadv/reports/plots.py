@@ -4,12 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.cm
-import matplotlib.colors
-import matplotlib.figure
 import numpy as np
 
-from jaxadv.reports.pictures import save
+from jaxadv.reports.pictures import save, subplots
 
 
 def heat_maps(
@@ -23,14 +20,10 @@ def heat_maps(
       rows: their names.
       columns: their names.
     """
-    figure = matplotlib.figure.Figure(
-        figsize=(3 + 0.75 * len(columns) * len(panels), 2.6 + 0.45 * len(rows)),
-        layout="constrained",
-    )
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    colours = {"norm": matplotlib.colors.Normalize(0, 100), "cmap": "magma"}
+    size = 3 + 0.75 * len(columns) * len(panels), 2.6 + 0.45 * len(rows)
+    figure, [axes] = subplots(*size, columns=len(panels), sharey=True)
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        axis.imshow(100 * values, **colours, aspect="auto")
+        axis.imshow(100 * values, vmin=0, vmax=100, cmap="magma", aspect="auto")
         axis.set_title(title)
         axis.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
         axis.set_yticks(range(len(rows)), rows)
@@ -40,9 +33,7 @@ def heat_maps(
                 color = "black" if value > 0.6 else "white"
                 axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=color)
     axes[0].set_ylabel("made for")
-    figure.colorbar(
-        matplotlib.cm.ScalarMappable(**colours), ax=list(axes), label="error (%)", pad=0.02
-    )
+    figure.colorbar(axes[0].images[0], ax=list(axes), label="error (%)", pad=0.02)
     save(figure, path)
 
 
@@ -54,8 +45,7 @@ def curves(
     ylabel: str,
 ) -> None:
     """Draws curves, panels side by side: title -> label -> y, with x on a log axis."""
-    figure = matplotlib.figure.Figure(figsize=(1 + 4 * len(panels), 4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    figure, [axes] = subplots(1 + 4 * len(panels), 4, columns=len(panels), sharey=True)
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         for label, y in lines.items():
             axis.plot(x, y, "o-", markersize=3, label=label)
@@ -98,8 +88,7 @@ def fractions(
       label: of the x axis.
       reference: its name.
     """
-    figure = matplotlib.figure.Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    figure, [axes] = subplots(4.2 * len(panels), 4.2, columns=len(panels))
     bottom = 0.5 * np.min([curve.high for panel in panels for curve in panel.curves])
     for axis, (title, scale, curves, (at, values)) in zip(axes, panels, strict=True):
         axis.plot(at, np.where(values, values, np.nan), "k--", linewidth=0.8, label=reference)
@@ -138,10 +127,8 @@ def distributions(
     """
     columns = min(4, len(panels))
     lines = -(-len(panels) // columns)
-    figure = matplotlib.figure.Figure(
-        figsize=(1 + 2.6 * columns, 0.8 + 2.4 * lines), layout="constrained"
-    )
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    size = 1 + 2.6 * columns, 0.8 + 2.4 * lines
+    figure, axes = subplots(*size, lines, columns, sharex=True, sharey=True)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     handles = {}
@@ -191,10 +178,8 @@ def sorted_values(
     """
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = matplotlib.figure.Figure(
-        figsize=(max(8, 1 + 3 * columns), 0.9 + 2.5 * lines), layout="constrained"
-    )
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    size = max(8, 1 + 3 * columns), 0.9 + 2.5 * lines
+    figure, axes = subplots(*size, lines, columns, sharey=True)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for axis, (title, values) in zip(axes.flat, panels.items(), strict=False):
@@ -232,8 +217,8 @@ def stacked(path: Path, x: Points, panels: Mapping[str, Mapping[str, Points]], x
       panels: label of the y axis -> label of a line -> what to draw.
       xlabel: of the x axis.
     """
-    figure = matplotlib.figure.Figure(figsize=(6.5, 1 + 2.4 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    figure, axes = subplots(6.5, 1 + 2.4 * len(panels), rows=len(panels), sharex=True)
+    axes = axes[:, 0]
     order = np.argsort(x.means)
     for axis, (ylabel, lines) in zip(axes, panels.items(), strict=True):
         for index, (label, y) in enumerate(lines.items()):
@@ -262,10 +247,8 @@ class Training(NamedTuple):
 
 def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]) -> None:
     """Draws errors by row, errors against distortions, and accuracy against D distortions."""
-    figure = matplotlib.figure.Figure(
-        figsize=(14, 2.4 + 0.32 * max(8, len(rows))), layout="constrained"
-    )
-    by_row, against, curves = figure.subplots(1, 3)
+    figure, [axes] = subplots(14, 2.4 + 0.32 * max(8, len(rows)), columns=3)
+    by_row, against, curves = axes
     for index, row in enumerate(rows):
         place, marker = len(rows) - 1 - index, "os^v"[index // 10 % 4]
         style = {"color": f"C{index % 10}", "marker": marker}
@@ -278,7 +261,7 @@ def trainings(path: Path, rows: Sequence[Training], distortions: Sequence[float]
     by_row.set(xlabel="error (%)")
     against.set(xlabel="distortion to the nearest class (RMS)", ylabel="error (%)")
     curves.set(xlabel="distortion (RMS)", ylabel="accuracy found (%)")
-    for axis in (by_row, against, curves):
+    for axis in axes:
         axis.grid(alpha=0.3)
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     save(figure, path)

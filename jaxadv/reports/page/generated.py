@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxadv.attacks.results import Status
 from jaxadv.datasets.examples import spaced
-from jaxadv.reports.page import Gallery, Picture, Run, charts, flat, gallery, picture
+from jaxadv.reports.page import Gallery, Picture, Run, flat, gallery, picture
 from jaxadv.reports.page.outcomes import (
     IMAGES,
     PREDICTED,
@@ -76,6 +76,8 @@ def _shape(results):
 
 
 def _charts(outcomes: Outcomes, accuracy: str) -> list[Picture]:
+    from jaxadv.reports.page import charts  # with matplotlib, which takes half a second
+
     radius, certified, xlabel = outcomes.radius, outcomes.certified, "distortion (RMS per value)"
     found = radius[np.isfinite(radius) & (radius > 0)].astype(float)
     if not len(found):
