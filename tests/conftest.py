@@ -67,6 +67,7 @@ def optimisation(request):
     if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
         queues._programs.cache_clear()  # not optimised, which are slow
     jax.config.update("jax_disable_most_optimizations", unoptimised)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(unoptimised)  # in other processes, too
 
 
 @pytest.fixture(scope="session")

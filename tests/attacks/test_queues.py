@@ -1,6 +1,5 @@
 """Queues: lanes, devices, progress, and how little of the gradients is idle."""
 
-import os
 import subprocess
 import sys
 
@@ -105,8 +104,7 @@ except ImportError as error:
 else:
     raise AssertionError("it did not need jaxopt")
 """
-    unoptimised = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120, env=unoptimised)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_lanes_follow_from_the_size_of_the_network_and_the_device_alone():

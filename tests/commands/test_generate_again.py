@@ -24,9 +24,8 @@ def start(generated):
     def start(out, *more, program=("-m", "jaxadv.generate")):
         same = {
             "PYTHONPATH": os.pathsep.join([str(generated.folder), *sys.path]),
-            "JAX_COMPILATION_CACHE_DIR": jax_config("jax_compilation_cache_dir"),
+            "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"]),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": jax_config("jax_disable_most_optimizations"),
         }
         return subprocess.Popen(
             [sys.executable, *program, *generated.options(out, *more)],
@@ -37,10 +36,6 @@ def start(generated):
         )
 
     return start
-
-
-def jax_config(name):
-    return str(jax.config.values[name])
 
 
 def status(process):
