@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import AttackOptions, minimal_adversarial
+from jaxadv import AttackOptions, minimal_adversarial, untargeted
 from jaxadv.attacks import queues
 from jaxadv.networks import FullyConnected, Network
 
@@ -59,11 +59,18 @@ def test_same_bits(name):
 
 def test_same_bits_on_one_device(monkeypatch):
     logits_fn, params, x, target, options = problems("ReLU")
+    label = np.asarray(logits_fn(params, x)).argmax(axis=1)
+    order = np.random.default_rng(1).permutation(41)
 
-    def attack():
-        return minimal_adversarial(logits_fn, params, x[:41], target[:41], options)
+    def attack(chosen):
+        return minimal_adversarial(logits_fn, params, x[chosen], target[chosen], options)
 
-    expected, devices = attack(), jax.local_devices()
+    def leave(chosen):
+        return untargeted(logits_fn, params, x[chosen], label[chosen], options)
+
+    expected, left = attack(slice(41)), leave(slice(41))
+    devices = jax.local_devices()
     assert len(devices) > 1  # of which they do not get the same numbers of images
     monkeypatch.setattr(jax, "local_devices", lambda: devices[:1])
-    assert_same(attack(), expected)
+    assert_same(attack(slice(41)), expected)
+    assert_same(leave(order), left, order)

@@ -106,12 +106,12 @@ def at_zero(
 
 
 def smallest_r(
-    x: Float[jax.Array, " n"],
+    x: Float[jax.Array, "*image"],
     offset: Float[jax.Array, ""],
-    gradient: Float[jax.Array, " n"],
+    gradient: Float[jax.Array, "*image"],
     lower: float = 0.0,
     upper: float = 1.0,
-) -> Float[jax.Array, " n"]:
+) -> Float[jax.Array, "*image"]:
     """The smallest r in the box with offset + gradient·r = 0, clip(−λ gradient): Newton's method.
 
     gradient·r is convex in λ, and falls: from λ = 0, Newton's method does not overshoot.
