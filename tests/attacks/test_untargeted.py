@@ -10,7 +10,7 @@ from jaxadv.attacks import several_targets as several
 
 
 def test_untargeted_attacks_few_classes(monkeypatch):
-    """The nearest, which is not the one that seems so at x, and one that may be as near."""
+    """The nearest, not what seems so at x; and where five gradients mistake it, another one."""
     seen = []
     attack = several.queues.attack
 
@@ -24,7 +24,7 @@ def test_untargeted_attacks_few_classes(monkeypatch):
 
     monkeypatch.setattr(several.queues, "attack", spied)
     x = np.full((1, 2), 0.5, np.float32)
-    for distance, attacked in (0.12, [[2]]), (0.137, [[2], [1]]):
+    for distance, attacked in (0.105, [[2]]), (0.132, [[1], [2]]):
         seen.clear()
         result = untargeted(logits, np.float32(distance), x, np.array([0]))
         assert seen == attacked and result.target == 2 and result.status == Status.SUCCESS
