@@ -11,8 +11,17 @@ from linear_problems import PIXELS
 from jaxadv import AttackOptions
 from jaxadv.attacks.lockstep import loop
 from jaxadv.attacks.lockstep.averaging import noise_for
-from jaxadv.attacks.lockstep.stages import SUCCESSORS
-from jaxadv.attacks.lockstep.state import Stage, Vectors
+from jaxadv.attacks.lockstep.stages import SUCCESSORS, decided
+from jaxadv.attacks.lockstep.state import (
+    Best,
+    Evaluation,
+    Point,
+    Products,
+    Stage,
+    Vectors,
+    at_stage,
+    loaded,
+)
 from jaxadv.solvers.pairs import no_pairs
 
 LANES = 64
@@ -61,3 +70,27 @@ def test_the_table_has_no_more_than_what_happens(transitions):
     listed = {(one, other) for one, others in SUCCESSORS.items() for other in others}
     unseen = {(Stage.START, Stage.REFRESH), (Stage.DESCEND, Stage.AVERAGE)}
     assert listed - transitions <= unseen
+
+
+def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_the_best():
+    """After a step that gains 1e-5 of c‖r‖²; the tolerances are 3e-6 and 1e-4."""
+    decide = jax.jit(decided)
+
+    def goes_on(round_, best_r_r):
+        one = jnp.ones(())
+        at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
+        lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)._replace(
+            stage=at_stage(Stage.DESCEND),
+            fine=jnp.array(True),
+            averaging_steps=jnp.array(20),
+            round=jnp.array(round_),
+            point=Point(at, r_r=one, r_g=-one, g_g=one),
+            best=Best(r_r=best_r_r * one, c=one),
+        )
+        seen = at._replace(loss=one - 1e-5)
+        products = Products(r_r=one, r_g=-one, g_g=one, change=0 * one, slope=-1e-5 * one)
+        return decide(AttackOptions(), lane, seen, products)[0].stage == Stage.DESCEND
+
+    assert goes_on(round_=1, best_r_r=1.0)
+    assert not goes_on(round_=1, best_r_r=0.99)
+    assert not goes_on(round_=0, best_r_r=1.0)

@@ -135,7 +135,8 @@ def _descended(options, lane, seen, products, stay):
     lane = lane._replace(step=jnp.where(accepted, 1.0, lane.step * shrink))
     coarse, fine = TUNING.nonsmooth_tols
     coarse = jnp.where(nonsmooth(lane), coarse, TUNING.coarse)
-    fine = jnp.where(nonsmooth(lane), fine, options.tol)
+    promising = (lane.round > 0) & (products.r_r < TUNING.promising**2 * lane.best.r_r)
+    fine = jnp.where(nonsmooth(lane) & ~promising, fine, options.tol)
     tol = jnp.maximum(options.tol, jnp.where(lane.fine, fine, coarse))
     over = (
         (accepted & (-change <= tol * c * weight * products.r_r / 2))
