@@ -16,7 +16,7 @@ LARGEST = 128  # pixels of a side of an image in `image_rows`, as pages show abo
 WIDEST = 18  # characters below an image of `magnified_differences`
 
 
-def subplots(width: float, height: float, rows: int = 1, columns: int = 1, **shared: bool) -> Any:
+def subplots(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> Any:
     """A figure of so many inches, of Matplotlib, and its (rows, columns) axes."""
     import matplotlib.figure  # when there is something to draw, as it takes half a second
 
