@@ -57,12 +57,12 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def optimisation(request):
-    """LLVM's optimisation is a third of the time of small compilations."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """LLVM's optimisation is a third of the time of small compilations, those of fixtures, too."""
     from jaxadv.attacks import queues
 
-    path = request.path.relative_to(Path(__file__).parent).as_posix()
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
     unoptimised = path.startswith(UNOPTIMISED) and not GIVEN
     if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
         queues._programs.cache_clear()  # not optimised, which are slow

@@ -1,12 +1,38 @@
 """Attacks towards all classes, and the nearest few."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_problems import linear, linear_problem
 
-from jaxadv import AttackOptions, Status, all_targets, untargeted
+from jaxadv import Status, all_targets, untargeted
 from jaxadv.attacks import several_targets as several
+
+CLASSES, PIXELS = 5, 4
+
+
+def quadratic(params, x):
+    """Logits of five classes, from what four pixels differ by from a half."""
+    constants, slopes, squares = params
+    return constants + (x - 0.5) @ slopes + (x - 0.5) ** 2 @ squares
+
+
+def logits_of(*classes):
+    """Parameters for (constant, slopes[, squares]) of each class; the others are masked by -∞."""
+    constants = np.full(CLASSES, -np.inf, np.float32)
+    slopes, squares = np.zeros((2, PIXELS, CLASSES), np.float32)
+    for index, (constant, *curves) in enumerate(classes):
+        constants[index] = constant
+        for matrix, values in zip((slopes, squares), curves, strict=False):
+            matrix[: len(values), index] = values
+    return constants, slopes, squares
+
+
+def images(*pixels):
+    """Images of these pixels, and of such as no class depends on."""
+    x = np.full((len(pixels), PIXELS), 0.5, np.float32)
+    for image, values in zip(x, pixels, strict=True):
+        image[: len(values)] = values
+    return x
 
 
 def test_untargeted_attacks_few_classes(monkeypatch):
@@ -18,72 +44,54 @@ def test_untargeted_attacks_few_classes(monkeypatch):
         seen.append(target.tolist())
         return attack(logits_fn, params, x, target, *more)
 
-    def logits(distance, x):  # class 1 is at 0.138, farther than it seems at x, class 3 far
-        a, b = x[:, 0] - 0.5, x[:, 1] - 0.5
-        return jnp.stack([0 * a, a - 0.1 - 2 * a**2, b - distance, -a - 0.3], axis=1)
-
     monkeypatch.setattr(several.queues, "attack", spied)
-    x = np.full((1, 2), 0.5, np.float32)
-    for distance, attacked in (0.105, [[2]]), (0.132, [[1], [2]]):
+    for distance, attacked in (0.105, [[2]]), (0.134, [[1], [2]]):
         seen.clear()
-        result = untargeted(logits, np.float32(distance), x, np.array([0]))
+        # Class 1 is at 0.138, farther than it seems at x, class 3 far.
+        away, second = (-0.1, [1], [-2]), (-distance, [0, 1])
+        params = logits_of((0, []), away, second, (-0.3, [-1]))
+        result = untargeted(quadratic, params, images([]), np.array([0]))
         assert seen == attacked and result.target == 2 and result.status == Status.SUCCESS
-        np.testing.assert_allclose(result.distortion, distance / np.sqrt(2), rtol=1e-3)
+        np.testing.assert_allclose(result.distortion, distance / 2, rtol=1e-3)
 
 
 def test_untargeted_finds_x_already_wrong_among_several_classes():
     """Although the boundary to a third class, which is linear too, looks nearer than r = 0."""
-
-    def logits(params, x):
-        return jnp.stack([x[:, 0], 1 + 10 * x[:, 0], 0.95 + x[:, 1] - x[:, 1]], axis=1)
-
-    plain = AttackOptions(smoothing_steps=0)
-    x = np.full((1, 2), 0.1, np.float32)
-    result = untargeted(logits, None, x, np.array([0]), plain, classes=1)
+    params = logits_of((0.5, [1]), (6, [10]), (0.95, []))
+    x, label = images([0.1]), np.array([0])
+    result = untargeted(quadratic, params, x, label, classes=1)
     assert (result.status, result.target, result.distortion) == (Status.ALREADY_TARGET, 1, 0)
-    both = untargeted(logits, None, x, np.array([0]), plain)
-    assert both.target == 1 and both.evaluations == 2 * several.STEPS + 1  # to rank, and at x
+    all_four = untargeted(quadratic, params, x, label)
+    assert all_four.target == 1
+    assert all_four.evaluations == 4 * several.STEPS + 1  # to rank, and at x
 
 
 def test_untargeted_leaves_the_label_where_most_classes_are_masked():
     """Which once tied with those masked by -∞, was attacked, and reached by r = 0."""
-
-    def logits(params, x):
-        return jnp.concatenate([x, jnp.full((len(x), 3), -jnp.inf)], axis=1)
-
-    x = np.array([[0.3, 0.5], [0.5, 0.3]], np.float32)
-    label = np.array([1, 0])
-    result = untargeted(logits, None, x, label, AttackOptions(smoothing_steps=0))
+    params, label = logits_of((0.5, [1]), (0.5, [0, 1])), np.array([1, 0])
+    result = untargeted(quadratic, params, images([0.3, 0.5], [0.5, 0.3]), label)
     assert result.success.all()
     np.testing.assert_array_equal(result.target, 1 - label)
-    np.testing.assert_allclose(result.distortion, 0.1, rtol=1e-3)
+    np.testing.assert_allclose(result.distortion, 0.1 / np.sqrt(2), rtol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1, -1])
 def test_untargeted_passes_over_what_the_box_makes_unreachable(scale):
     """Once, the class that seemed nearest was the only one attacked: class 1 of white images."""
-
-    def logits(params, x):
-        brightness = 0.5 + scale * (x.mean(axis=1) - 0.5)
-        return jnp.stack([0 * brightness, brightness - 1.05, 0.5 - brightness], axis=1)
-
-    x = np.full((3, 4), 0.5 + scale / 2, np.float32)
-    result = untargeted(logits, None, x, np.zeros(3, int))
+    mean = np.full(PIXELS, scale / PIXELS)
+    params = logits_of((0, []), (-0.55, mean), (0, -mean))
+    x = np.full((3, PIXELS), 0.5 + scale / 2, np.float32)
+    result = untargeted(quadratic, params, x, np.zeros(3, int))
     assert result.success.all() and (result.target == 2).all()
     np.testing.assert_allclose(result.distortion, 0.5, rtol=1e-3)
 
 
 def test_untargeted_looks_farther_where_what_is_near_is_not_reached():
     """The logit of class 1 rises at x, and falls before it leads."""
-
-    def logits(params, x):
-        a, b = x[:, 0] - 0.5, x[:, 1] - 0.5
-        return jnp.stack([0 * a, a - 0.1 - 8 * a**2, b - 0.3], axis=1)
-
-    x = np.full((1, 2), 0.5, np.float32)
-    result = untargeted(logits, None, x, np.array([0]))
+    params = logits_of((0, []), (-0.1, [1], [-8]), (-0.3, [0, 1]))
+    result = untargeted(quadratic, params, images([]), np.array([0]))
     assert result.success.all() and result.target == 2
-    np.testing.assert_allclose(result.distortion, 0.3 / np.sqrt(2), rtol=1e-3)
+    np.testing.assert_allclose(result.distortion, 0.15, rtol=1e-3)
 
 
 @pytest.mark.parametrize("classes", [0, 2])

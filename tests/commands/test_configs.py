@@ -16,7 +16,7 @@ UNWRITTEN = {"cache_dir", "retrain"}  # besides what has no default but None
 
 def test_every_command_has_a_file():
     package = Path(importlib.import_module("jaxadv").__file__).parent
-    commands = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    commands = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
     assert {path.stem for path in CONFIGS} == commands
 
 
