@@ -1,7 +1,7 @@
 """Two CPU devices, as on the smallest machine the commands run on, and a small trained network.
 
 Shapes and types of signatures are checked in all calls. Compilations are kept between runs, and are
-not optimised where they take longer than what is compiled.
+not optimised but where what is compiled takes longer.
 """
 
 import gc
@@ -35,14 +35,9 @@ CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("solvers.bounded", "solvers.boxes", "solvers.compact", "solvers.line_search"),
     *("solvers.pairs", "solvers.trees", "spectral", "storage", "training", "zoo"),
 )
-UNOPTIMISED = (
-    *(f"attacks/test_{each}.py" for each in ("averaging", "closed_forms", "company", "failures")),
-    *(f"attacks/test_{each}.py" for each in ("margins", "minimal", "queues", "sampling")),
-    *(f"attacks/test_{each}.py" for each in ("stages", "stored", "untargeted")),
-    *(f"commands/test_{each}.py" for each in ("certificates", "generate", "generate_again")),
-    *(f"commands/test_{each}.py" for each in ("imagenet", "other_data", "quocnet", "stability")),
-    *("certify", "docs", "measures", "networks", "spectral"),
-    *("solvers", "training", "zoo/test_kept.py", "zoo/test_models.py"),
+OPTIMISED = (  # as these compute for longer than they compile
+    *("attacks/test_many_images.py", "commands/test_control.py", "commands/test_density.py"),
+    *("datasets/test_photographs.py", "zoo/test_paper_networks.py"),
 )
 gc.set_threshold(50_000, 10, 10)  # of all that JAX allocates, by default 6 to 9 % of the time
 install_import_hook(
@@ -63,7 +58,7 @@ def pytest_runtest_setup(item):
     from jaxadv.attacks import queues
 
     path = item.path.relative_to(Path(__file__).parent).as_posix()
-    unoptimised = path.startswith(UNOPTIMISED) and not GIVEN
+    unoptimised = path not in OPTIMISED and not GIVEN
     if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
         queues._programs.cache_clear()  # not optimised, which are slow
     jax.config.update("jax_disable_most_optimizations", unoptimised)
