@@ -7,9 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float
 
 Params = dict[str, Any]
+# Compiles in a third of the time what runs once, for the same bits.
+QUICKLY = {"xla_backend_optimization_level": 1}
 
 
 @runtime_checkable
@@ -50,10 +53,14 @@ class Network:
 
     def init(self, key: jax.Array) -> Params:
         """Draws parameters, each layer's from the key folded by its index."""
-        drawn = self._drawn(key)  # by names in alphabetical order, as of all that jit returns
+        draw = self._drawn if isinstance(key, Tracer) else self._drawn_at_once
+        drawn = draw(key)  # by names in alphabetical order, as of all that jit returns
         return {layer.name: drawn[layer.name] for layer in self.layers}
 
-    @functools.partial(jax.jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
+    def _drawn_at_once(self, key):
+        return self._drawn(key)
+
     def _drawn(self, key):
         params, h = {}, jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
         for index, layer in enumerate(self.layers):

@@ -117,6 +117,7 @@ def test_kernels_are_drawn_from_glorot_uniform_and_biases_are_zero():
 
 def test_init_depends_on_the_key_and_the_layer_alone():
     first, same = SMALL.init(KEY), mlp(5, 5, classes=5, input_shape=(5,)).init(KEY)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(SMALL.init)(KEY), first)
     other, shorter = SMALL.init(jax.random.key(1)), mlp(5, input_shape=(5,)).init(KEY)
     jax.tree.map(np.testing.assert_array_equal, first, same)
     np.testing.assert_array_equal(first["hidden1"]["kernel"], shorter["hidden1"]["kernel"])
