@@ -48,7 +48,6 @@ install_import_hook(
 
 def pytest_collection_finish():
     """What imports and collection have made lives as long as the tests, and is searched no more."""
-    gc.collect()
     gc.freeze()
 
 
