@@ -72,6 +72,8 @@ def _checked(check, config_class, argv):
             check_writable(config.cache_dir)
             keep_compilations(config.cache_dir / "compilations")
         check(config)
+        if hasattr(config, "cache_dir") and isinstance(config.out, Path):
+            check_writable(config.out)  # last, as it creates the folder
     except ValueError as error:
         raise InputError(str(error)) from error
     return config

@@ -105,8 +105,6 @@ def check(config: Settings) -> None:
         raise ValueError(f"crops must be at least {fewest}, got {config.crops}")
     settings.check_positive(epochs=config.epochs)
     settings.check_seed(config.seed)
-    settings.check_writable(config.out)
-    settings.check_writable(config.cache_dir)
     settings.check_count("the number of features", len(config.features), len(SMALL))
     settings.check_positive(features=min(config.features))
     recipe = features.recipes(config.epochs)["learned"]

@@ -14,7 +14,7 @@ from jaxadv.datasets import imagenet, photographs
 from jaxadv.datasets.photographs import Photographs
 from jaxadv.networks import alexnet, torch_weights
 from jaxadv.runs.console import console
-from jaxadv.runs.settings import Names, check_count, check_once, check_seed, check_writable
+from jaxadv.runs.settings import Names, check_count, check_once, check_seed
 from jaxadv.storage import cache
 from jaxadv.storage.errors import InputError
 from jaxadv.zoo.imported import layers_source
@@ -130,7 +130,6 @@ def check(settings: Settings) -> None:
     check_seed(settings.seed)
     if settings.weights and not settings.weights.is_file():
         raise FileNotFoundError(f"there is no file {settings.weights}")
-    check_writable(settings.out)
     prepared(settings)
 
 

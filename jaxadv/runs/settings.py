@@ -56,8 +56,6 @@ def check(settings: Settings, architectures: Sequence[str] | None = None) -> Non
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must name at least one network, each once, got {names}")
     check_seed(settings.seed)
-    check_writable(settings.out)
-    check_writable(settings.cache_dir)
 
 
 def lowered(config: Config, most: Mapping[str, int]) -> Config:

@@ -1,5 +1,7 @@
 """QuocNet as a command, on a few crops, tiny stages and faces that are not real."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,6 +91,7 @@ def test_a_second_run_reads_what_the_first_has_kept(figures, run, monkeypatch):
 )
 def test_bad_settings(little_data, refused, options, message):
     assert message in refused(f"--features 2 {options}")
+    assert not Path("results").exists()
 
 
 def test_photographs_that_are_too_small_are_refused_by_name(little_data, refused, tmp_path):
