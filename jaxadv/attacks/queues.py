@@ -18,7 +18,7 @@ from jaxadv.attacks.margins import hidden_by_summation, perturbed
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
 from jaxadv.attacks.types import SHARES, LogitsFn, Progress
-from jaxadv.storage.devices import padded, placed, sharded
+from jaxadv.storage.devices import collected, dealt, in_batches, placed, sharded
 
 MAX_ROUNDS = 128  # a queue is at most so many times as long as the lanes are many
 ROUNDS = 16  # the same, times the lanes: with few of them, few idle at the end of a short queue
@@ -53,14 +53,11 @@ def attack(
     results = []
     for start in range(0, len(x), queue * len(devices)):
         chunk = slice(start, start + queue * len(devices))
-        parts = [np.array_split(array[chunk], len(devices)) for array in (x, target)]
-        counts = np.array([len(part) for part in parts[0]])
-        problems = [np.concatenate([padded(part, queue) for part in split]) for split in parts]
+        problems, counts = dealt((x[chunk], target[chunk]), len(devices), queue)
         problems = placed((*problems, counts), devices)  # once, however often work is interrupted
         with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
             result = _solved(programs, whole, problems, progress)
-        real = np.concatenate([np.arange(queue) < count for count in counts])
-        results.append(AttackResult(*(np.asarray(array)[real] for array in result)))
+        results.append(AttackResult(*collected(result, counts)))
     return concatenated(results)
 
 
@@ -150,7 +147,7 @@ def _lbfgsb(logits_fn, lanes, options, params, x, target, count):
 def _hidden(logits_fn, lanes, params, x, target, count):
     """The leads that orders of summation may hide."""
     hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))
-    return _in_batches(lanes, count[0], hides, x, target)
+    return in_batches(lanes, count[0], hides, x, target)
 
 
 def _judged(logits_fn, lanes, params, x, target, count, found):
@@ -160,7 +157,7 @@ def _judged(logits_fn, lanes, params, x, target, count, found):
     def classes(part):
         return jnp.argmax(logits_fn(params, part), axis=-1)
 
-    success = found.success & (_in_batches(lanes, count[0], classes, x_adv) == target)
+    success = found.success & (in_batches(lanes, count[0], classes, x_adv) == target)
     distortion = jnp.sqrt(jnp.mean((x_adv - x) ** 2, axis=tuple(range(1, x.ndim))))
     status = jnp.select(
         [success & (distortion == 0), success, ~found.finite],
@@ -171,21 +168,6 @@ def _judged(logits_fn, lanes, params, x, target, count, found):
     cost = evaluations * (found.lane_ticks / evaluations.sum())
     judged = x_adv, success, distortion, found.c, evaluations, status.astype(jnp.int8)
     return *judged, target, cost, found.by_stage
-
-
-def _in_batches(lanes, count, apply, *queue):
-    """`apply` to the first `count` of a queue, in batches of the lanes' size; (Q,), then zeros."""
-
-    def parts(index):
-        return [jax.lax.dynamic_slice_in_dim(array, index * lanes, lanes) for array in queue]
-
-    def batch(index, results):
-        part = apply(*parts(index))
-        return jax.lax.dynamic_update_slice_in_dim(results, part, index * lanes, axis=0)
-
-    one = jax.eval_shape(lambda: apply(*parts(0)))
-    nothing = jnp.zeros(len(queue[0]), one.dtype)
-    return jax.lax.fori_loop(0, (count + lanes - 1) // lanes, batch, nothing)
 
 
 def lanes_and_queue(

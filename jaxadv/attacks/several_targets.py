@@ -15,7 +15,7 @@ from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
 from jaxadv.attacks.types import SHARES, LogitsFn, Progress
-from jaxadv.storage.devices import padded, sharded, side_by_side
+from jaxadv.storage.devices import collected, dealt, in_batches, sharded, side_by_side
 
 PROBLEMS = 2**14  # at a time, at most, where images are repeated for several targets
 PART_SIZE = 2**28  # bytes of their images, at most
@@ -28,6 +28,7 @@ STEPS = 5  # gradients by which the distance of each of them is estimated
 NOISE = 0.5  # root mean square, in units of that of r, where the gap is linearised
 CLOSE = 1.08, 1.15  # times the distortion found: classes that seem to be farther are left out;
 CHEAP = 100  # gradients for an attack, up to which the second is taken
+MASKED = 1e3  # times the gap to the likeliest: beyond, what seems out of reach is
 
 
 def all_targets(
@@ -83,7 +84,8 @@ def untargeted(
     """The smallest r with f(x + r) ≠ label and x + r in [0, 1], approximately.
 
     Attacks towards the class that seems nearest, and then towards those that do not seem clearly
-    farther than what was found, or towards all, if nothing was. How far a class seems follows from
+    farther than what was found, or of which nothing can be said, as where units are dead; towards
+    all, if nothing was found. How far a class seems follows from
     five gradients: that at x (DeepFool's estimate, arXiv 1511.04599, eq. 8, within the box), and
     four near where those before put the boundary.
 
@@ -123,8 +125,10 @@ def untargeted(
         tried = [attacked(np.arange(len(x)), 0, len(x) - later)]
         _, found = tried[0]
         factor = np.where(found.evaluations > CHEAP, *CLOSE)
-        close = distances[:, 1:] <= (factor * _found(found))[:, None]
-        image, place = np.nonzero(close)
+        least = _found(found)[:, None]
+        close = distances[:, 1:] <= factor[:, None] * least
+        unknown = np.isinf(distances[:, 1:]) & (least > 0)
+        image, place = np.nonzero(close | unknown | np.isinf(least))
         if len(image):
             tried.append(attacked(image, place + 1, later))
         elif progress:
@@ -181,14 +185,16 @@ def _found(result):
 
 
 def _nearest_classes(logits_fn, params, x, label, classes, likely):
-    """(B, classes) nearest of the `likely` most likely classes, and how far they seem."""
+    """(B, classes) nearest of the `likely` most likely classes, and how far they seem.
+
+    ∞ where linear models do not tell, NaN where a class is masked, too.
+    """
     devices = tuple(jax.local_devices())
-    smallest = 8 * len(devices)
-    size = smallest * 2 ** math.ceil(math.log2(max(1, len(x) / smallest)))
+    size = 8 * 2 ** math.ceil(math.log2(max(1, len(x) / len(devices) / 8)))
+    problems, counts = dealt((x, label), len(devices), size)
     ranked = _ranking(logits_fn, classes, likely, devices)
     with jax.default_matmul_precision("highest"):
-        nearest = ranked(params, *padded((x, label), size))
-    return [np.asarray(array)[: len(x)] for array in nearest]
+        return collected(ranked(params, *problems, counts), counts)
 
 
 @functools.lru_cache(maxsize=8)
@@ -196,15 +202,16 @@ def _ranking(logits_fn, classes, likely, devices):
     return sharded(functools.partial(_ranked, logits_fn, classes, likely), devices)
 
 
-def _ranked(logits_fn, classes, likely, params, x, label):
+def _ranked(logits_fn, classes, likely, params, x, label, count):
     def of_image(x, label):
         logits = logits_fn(params, x[None])[0]
         lowest = jnp.finfo(logits.dtype).min  # of others, so that the label comes after them
         others = jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits.clip(lowest))
         values, indices = jax.lax.top_k(others, likely)
         is_right = values[0] <= logits[label]
+        gaps = logits[label] - values
 
-        def gap(other, r):  # where x is misclassified, or padding, there is nothing to look for
+        def gap(other, r):  # where x is misclassified, there is nothing to look for
             logits = logits_fn(params, (x + jnp.where(is_right, r, 0))[None])[0]
             return (logits[label] - logits[other]).astype(x.dtype)
 
@@ -212,11 +219,13 @@ def _ranked(logits_fn, classes, likely, params, x, label):
             return jnp.where(is_right, _distance(functools.partial(gap, other), x), jnp.inf)
 
         distance = jax.lax.map(distance_to, indices, batch_size=LIKELY)
+        masked = is_right & ~(gaps <= MASKED * gaps[0])
+        distance = jnp.where(jnp.isinf(distance) & masked, jnp.nan, distance)
         order = jnp.argsort(distance)[:classes]
         return indices[order], distance[order]
 
     batch_size = side_by_side(8, x[0], each=likely)
-    return jax.lax.map(lambda pair: of_image(*pair), (x, label), batch_size=batch_size)
+    return in_batches(batch_size, count[0], jax.vmap(of_image), x, label)
 
 
 def _distance(gap, x):

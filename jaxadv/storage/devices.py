@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -89,6 +90,63 @@ def sharded(
     return jax.jit(
         lambda *arguments: mapped(arguments[:whole], arguments[whole:]), donate_argnums=donate
     )
+
+
+def dealt(
+    arrays: Sequence[np.ndarray], devices: int, size: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Entries of arrays, (B, …) each, dealt evenly to devices, each share padded to `size`.
+
+    Returns:
+      The arrays, (devices · size, …); how many entries of a share are real.
+
+    Example:
+      >>> dealt([np.array([7, 8, 9])], 2, 4)
+      ([array([7, 8, 0, 0, 9, 0, 0, 0])], array([2, 1]))
+    """
+    shares = [np.array_split(array, devices) for array in arrays]
+    counts = np.array([len(share) for share in shares[0]])
+    return [np.concatenate([padded(share, size) for share in each]) for each in shares], counts
+
+
+def collected(arrays: Any, counts: np.ndarray) -> Any:
+    """The real entries of a pytree of arrays, in the order in which they were dealt.
+
+    Example:
+      >>> collected(np.array([7, 8, 0, 0, 9, 0, 0, 0]), np.array([2, 1])).tolist()
+      [7, 8, 9]
+    """
+    size = len(jax.tree.leaves(arrays)[0]) // len(counts)
+    real = np.concatenate([np.arange(size) < count for count in counts])
+    return jax.tree.map(lambda array: np.asarray(array)[real], arrays)
+
+
+def in_batches(size: int, count: Any, apply: Callable[..., Any], *arrays: Any) -> Any:
+    """`apply` to the first `count` entries of (B, …) arrays, `size` at a time, under jit.
+
+    Returns:
+      What it returns, a pytree of (B, …) arrays, with zeros for batches without such entries.
+
+    Example:
+      >>> in_batches(2, 3, lambda x: x + 1, jnp.zeros(6)).tolist()
+      [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    """
+    size = min(size, len(arrays[0]))
+
+    def parts(index):
+        return [jax.lax.dynamic_slice_in_dim(array, index * size, size) for array in arrays]
+
+    def batch(index, results):
+        def put(results, part):
+            return jax.lax.dynamic_update_slice_in_dim(results, part, index * size, axis=0)
+
+        return jax.tree.map(put, results, apply(*parts(index)))
+
+    def nothing(one):
+        return jnp.zeros((len(arrays[0]), *one.shape[1:]), one.dtype)
+
+    results = jax.tree.map(nothing, jax.eval_shape(lambda: apply(*parts(0))))
+    return jax.lax.fori_loop(0, (count + size - 1) // size, batch, results)
 
 
 def placed(arrays: Any, devices: Sequence[Any]) -> Any:

@@ -35,24 +35,38 @@ def images(*pixels):
     return x
 
 
-def test_untargeted_attacks_few_classes(monkeypatch):
-    """The nearest, not what seems so at x; and where five gradients mistake it, another one."""
-    seen = []
-    attack = several.queues.attack
+@pytest.fixture
+def attacks(monkeypatch):
+    """The attacks made: (targets, result) each."""
+    made, attack = [], several.queues.attack
 
     def spied(logits_fn, params, x, target, *more):
-        seen.append(target.tolist())
-        return attack(logits_fn, params, x, target, *more)
+        made.append((target.tolist(), attack(logits_fn, params, x, target, *more)))
+        return made[-1][1]
 
     monkeypatch.setattr(several.queues, "attack", spied)
-    for distance, attacked in (0.105, [[2]]), (0.134, [[1], [2]]):
-        seen.clear()
-        # Class 1 is at 0.138, farther than it seems at x, class 3 far.
-        away, second = (-0.1, [1], [-2]), (-distance, [0, 1])
-        params = logits_of((0, []), away, second, (-0.3, [-1]))
-        result = untargeted(quadratic, params, images([]), np.array([0]))
-        assert seen == attacked and result.target == 2 and result.status == Status.SUCCESS
-        np.testing.assert_allclose(result.distortion, distance / 2, rtol=1e-3)
+    return made
+
+
+@pytest.mark.parametrize("distance, attacked", [(0.105, [[2]]), (0.134, [[1], [2]])])
+def test_untargeted_attacks_few_classes(attacks, distance, attacked):
+    """The nearest, not what seems so at x; and where five gradients mistake it, another one."""
+    # Class 1 is at 0.138, farther than it seems at x, class 3 far.
+    params = logits_of((0, []), (-0.1, [1], [-2]), (-distance, [0, 1]), (-0.3, [-1]))
+    result = untargeted(quadratic, params, images([]), np.array([0]))
+    assert [targets for targets, _ in attacks] == attacked
+    assert result.target == 2 and result.status == Status.SUCCESS
+    np.testing.assert_allclose(result.distortion, distance / 2, rtol=1e-3)
+    gradients = 4 * several.STEPS + sum(found.evaluations for _, found in attacks)
+    assert result.evaluations == result.by_stage.sum() == gradients
+    assert result.cost >= gradients
+
+
+def test_untargeted_attacks_classes_of_which_linear_models_tell_nothing(attacks):
+    """Class 2 has no gradient at x; but not class 3, which is masked."""
+    params = logits_of((0, []), (-0.3, [1]), (-0.01, [], [0, 1]), (-1e9, []))
+    untargeted(quadratic, params, images([]), np.array([0]))
+    assert [targets for targets, _ in attacks] == [[1], [2]]
 
 
 def test_untargeted_finds_x_already_wrong_among_several_classes():
@@ -76,7 +90,7 @@ def test_untargeted_leaves_the_label_where_most_classes_are_masked():
 
 
 @pytest.mark.parametrize("scale", [1, -1])
-def test_untargeted_passes_over_what_the_box_makes_unreachable(scale):
+def test_untargeted_passes_over_what_the_box_makes_unreachable(attacks, scale):
     """Once, the class that seemed nearest was the only one attacked: class 1 of white images."""
     mean = np.full(PIXELS, scale / PIXELS)
     params = logits_of((0, []), (-0.55, mean), (0, -mean))
@@ -84,6 +98,7 @@ def test_untargeted_passes_over_what_the_box_makes_unreachable(scale):
     result = untargeted(quadratic, params, x, np.zeros(3, int))
     assert result.success.all() and (result.target == 2).all()
     np.testing.assert_allclose(result.distortion, 0.5, rtol=1e-3)
+    assert attacks[0][0] == [2, 2, 2]
 
 
 def test_untargeted_looks_farther_where_what_is_near_is_not_reached():
