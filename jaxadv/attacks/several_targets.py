@@ -28,7 +28,7 @@ STEPS = 5  # gradients by which the distance of each of them is estimated
 NOISE = 0.5  # root mean square, in units of that of r, where the gap is linearised
 CLOSE = 1.08, 1.15  # times the distortion found: classes that seem to be farther are left out;
 CHEAP = 100  # gradients for an attack, up to which the second is taken
-MASKED = 1e3  # times the gap to the likeliest: beyond, what seems out of reach is
+MASKED = 1e3  # times the likeliest class's gap: one of a larger gap is masked if out of reach
 
 
 def all_targets(
@@ -85,9 +85,9 @@ def untargeted(
 
     Attacks towards the class that seems nearest, and then towards those that do not seem clearly
     farther than what was found, or of which nothing can be said, as where units are dead; towards
-    all, if nothing was found. How far a class seems follows from
-    five gradients: that at x (DeepFool's estimate, arXiv 1511.04599, eq. 8, within the box), and
-    four near where those before put the boundary.
+    all, if nothing was found. How far a class seems follows from five gradients: that at x
+    (DeepFool's estimate, arXiv 1511.04599, eq. 8, within the box), and four near where those before
+    put the boundary.
 
     Args:
       logits_fn: as for `minimal_adversarial`.
