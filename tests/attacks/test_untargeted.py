@@ -48,12 +48,15 @@ def attacks(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("distance, attacked", [(0.105, [[2]]), (0.134, [[1], [2]])])
-def test_untargeted_attacks_few_classes(attacks, distance, attacked):
+@pytest.mark.parametrize(
+    "distance, classes, attacked",
+    [(0.105, None, [[2]]), (0.105, 1, [[2]]), (0.134, None, [[1], [2]])],
+)
+def test_untargeted_attacks_few_classes(attacks, distance, classes, attacked):
     """The nearest, not what seems so at x; and where five gradients mistake it, another one."""
     # Class 1 is at 0.138, farther than it seems at x, class 3 far.
     params = logits_of((0, []), (-0.1, [1], [-2]), (-distance, [0, 1]), (-0.3, [-1]))
-    result = untargeted(quadratic, params, images([]), np.array([0]))
+    result = untargeted(quadratic, params, images([]), np.array([0]), classes=classes)
     assert [targets for targets, _ in attacks] == attacked
     assert result.target == 2 and result.status == Status.SUCCESS
     np.testing.assert_allclose(result.distortion, distance / 2, rtol=1e-3)
