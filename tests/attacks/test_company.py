@@ -12,11 +12,11 @@ from jaxadv.networks import FullyConnected, Network
 
 IMAGES = 70  # more than two devices' queues hold below
 NETWORKS = {
-    "sigmoid": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, max_evaluations=40)),
-    "ReLU": (jax.nn.relu, (200, 1000), AttackOptions(smoothing_steps=20, max_evaluations=40)),
+    "sigmoid": (jax.nn.sigmoid, (100,), AttackOptions(smoothing_steps=0, max_evaluations=60)),
+    "ReLU": (jax.nn.relu, (200, 1000), AttackOptions(smoothing_steps=20, max_evaluations=60)),
     "history, few lanes": (
         *(jax.nn.sigmoid, (100,)),
-        AttackOptions(smoothing_steps=0, history_size=5, batch_size=2, max_evaluations=40),
+        AttackOptions(smoothing_steps=0, history_size=5, batch_size=2),
     ),
 }
 
