@@ -1,7 +1,6 @@
 """Settings from files and the command line, and what becomes of bad ones."""
 
 import dataclasses
-import importlib
 import json
 import os
 import re
@@ -9,12 +8,10 @@ import signal
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
-import jaxadv
-from jaxadv import __main__, datasets, transfer_table
+from jaxadv import datasets, transfer_table
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.runs import command, console
 from jaxadv.storage.errors import InputError
@@ -266,20 +263,6 @@ def test_module_is_a_command(tmp_path):
     assert found.stdout == ""
     assert found.stderr.startswith("error: unknown model 'FC10', expected module:function or ")
     assert not list(tmp_path.iterdir())
-
-
-def test_the_package_lists_its_commands(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["jaxadv", "units"])
-    assert __main__.main() == 2
-    captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.endswith(f"{__main__.USAGE}\n")
-    monkeypatch.setattr(sys, "argv", ["jaxadv", "--help"])
-    assert __main__.main() == 0
-    listed = capsys.readouterr().out.splitlines()[2:]
-    for line in listed:
-        module = importlib.import_module(f"jaxadv.{line.split()[0]}")
-        assert callable(module.main) and line.endswith(f"  {module.__doc__.splitlines()[0]}")
-    assert len(listed) == len([*Path(jaxadv.__file__).parent.glob("*.py")]) - 2
 
 
 def test_progress_goes_on_in_a_pipe_without_noise(capsys):
