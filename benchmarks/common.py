@@ -19,7 +19,6 @@ from jaxadv.reports import files
 from jaxadv.reports.tables import Table
 from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.record import environment
-from jaxadv.runs.settings import check_writable
 from jaxadv.storage import cache
 
 PEERS = ("torch", "adv-lib", "foolbox", "scipy")
@@ -47,12 +46,10 @@ class Common:
 
 
 def check(config: Common) -> None:
-    """Raises ValueError or OSError for cores or directories that cannot be used."""
+    """Raises ValueError for cores that cannot be used."""
     available = os.sched_getaffinity(0)
     if config.cores is not None and not (config.cores and set(config.cores) <= available):
         raise ValueError(f"cores must be among {sorted(available)}, got {config.cores}")
-    check_writable(config.out)
-    check_writable(config.cache_dir)
 
 
 def pin(cores: tuple[int, ...] | None) -> None:

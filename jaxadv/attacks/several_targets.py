@@ -208,19 +208,19 @@ def _ranked(logits_fn, classes, likely, params, x, label, count):
         lowest = jnp.finfo(logits.dtype).min  # of others, so that the label comes after them
         others = jnp.where(jnp.arange(len(logits)) == label, -jnp.inf, logits.clip(lowest))
         values, indices = jax.lax.top_k(others, likely)
-        is_right = values[0] <= logits[label]
         gaps = logits[label] - values
 
-        def gap(other, r):  # where x is misclassified, there is nothing to look for
-            logits = logits_fn(params, (x + jnp.where(is_right, r, 0))[None])[0]
+        def gap(other, r):
+            logits = logits_fn(params, (x + r)[None])[0]
             return (logits[label] - logits[other]).astype(x.dtype)
 
         def distance_to(other):
-            return jnp.where(is_right, _distance(functools.partial(gap, other), x), jnp.inf)
+            return _distance(functools.partial(gap, other), x)
 
         distance = jax.lax.map(distance_to, indices, batch_size=LIKELY)
-        masked = is_right & ~(gaps <= MASKED * gaps[0])
-        distance = jnp.where(jnp.isinf(distance) & masked, jnp.nan, distance)
+        masked = jnp.isinf(distance) & ~(gaps <= MASKED * gaps[0])
+        is_right = values[0] <= logits[label]  # else there is nothing to look for
+        distance = jnp.where(is_right, jnp.where(masked, jnp.nan, distance), jnp.inf)
         order = jnp.argsort(distance)[:classes]
         return indices[order], distance[order]
 

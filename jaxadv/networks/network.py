@@ -93,5 +93,6 @@ class Network:
 
 @functools.cache
 def _drawing(backend):
+    """Compiled by itself: within another program, jit takes no options."""
     options = QUICKLY if backend == "cpu" else None
     return jax.jit(Network._drawn, static_argnums=0, compiler_options=options)

@@ -67,12 +67,13 @@ def _checked(check, config_class, argv):
     """The settings, with JAX ready to start where there is a folder for what it compiles."""
     try:
         config = arguments.parse(config_class, argv)
-        if hasattr(config, "cache_dir"):
+        computes = hasattr(config, "cache_dir")
+        if computes:
             use_all_cores()
             check_writable(config.cache_dir)
             keep_compilations(config.cache_dir / "compilations")
         check(config)
-        if hasattr(config, "cache_dir") and isinstance(config.out, Path):
+        if computes and isinstance(config.out, Path):  # a store's address is no path
             check_writable(config.out)  # last, as it creates the folder
     except ValueError as error:
         raise InputError(str(error)) from error

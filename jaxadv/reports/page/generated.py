@@ -76,12 +76,12 @@ def _shape(results):
 
 
 def _charts(outcomes: Outcomes, accuracy: str) -> list[Picture]:
-    from jaxadv.reports.page import charts  # with matplotlib, which takes half a second
-
     radius, certified, xlabel = outcomes.radius, outcomes.certified, "distortion (RMS per value)"
     found = radius[np.isfinite(radius) & (radius > 0)].astype(float)
     if not len(found):
         return []
+    from jaxadv.reports.page import charts  # with matplotlib, which takes half a second
+
     curves = {"by the attack": radius} | ({} if certified is None else {"certified": certified})
     says = {
         "robust accuracy": "Robust accuracy: the fraction of images that are of the right class as"
