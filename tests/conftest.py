@@ -1,7 +1,7 @@
 """Two CPU devices, as on the smallest machine the commands run on, and a small trained network.
 
-Shapes and types of signatures are checked in all calls. Compilations are kept between runs, and are
-not optimised but where what is compiled takes longer.
+Shapes and types of signatures are checked in all calls. Long compilations are kept between runs;
+none is optimised but where what is compiled takes longer.
 """
 
 import gc
@@ -12,8 +12,6 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # isort: split
-import jax
-import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -24,12 +22,6 @@ FLAGS += " --xla_cpu_parallel_codegen_split_count=1"
 # Flags that are given come after these, and then all is optimised; workers inherit both.
 GIVEN = os.environ.get("XLA_FLAGS", "").replace(FLAGS, "").strip()
 os.environ["XLA_FLAGS"] = f"{FLAGS} {GIVEN}"
-jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update(
-    "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
-)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 CHECKED = (  # all, but for the solver that derives from jaxopt's
     *("attacks", "certify", "datasets", "measures", "networks", "reports", "runs"),
     *("solvers.bounded", "solvers.boxes", "solvers.compact", "solvers.line_search"),
@@ -46,6 +38,18 @@ install_import_hook(
 )
 
 
+def pytest_collection():
+    """Workers collect; what starts them does not, nor waits for JAX to be imported."""
+    import jax
+
+    cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    # What compiles faster takes longer to write, and to read again.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 def pytest_collection_finish():
     """What imports and collection have made lives as long as the tests, and is searched no more."""
     gc.freeze()
@@ -54,6 +58,8 @@ def pytest_collection_finish():
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """LLVM's optimisation is a third of the time of small compilations, those of fixtures, too."""
+    import jax
+
     from jaxadv.attacks import queues
 
     path = item.path.relative_to(Path(__file__).parent).as_posix()
@@ -75,6 +81,9 @@ def mnist():
 @pytest.fixture(scope="session")
 def mlp_on_mnist(mnist):
     """(network, params) of a sigmoid network that fits `mnist` well."""
+    import jax
+    import numpy as np
+
     from jaxadv.networks import mlp
     from jaxadv.training import Schedule, Supervised, train
 
