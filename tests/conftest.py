@@ -61,13 +61,16 @@ def pytest_runtest_setup(item):
     import jax
 
     from jaxadv.attacks import queues
+    from jaxadv.networks import network
 
     path = item.path.relative_to(Path(__file__).parent).as_posix()
     unoptimised = path not in OPTIMISED and not GIVEN
     if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
         queues._programs.cache_clear()  # not optimised, which are slow
+        network._drawing.cache_clear()
     jax.config.update("jax_disable_most_optimizations", unoptimised)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(unoptimised)  # in other processes, too
+    network.QUICKLY["xla_backend_optimization_level"] = int(not unoptimised)  # which goes before it
 
 
 @pytest.fixture(scope="session")
