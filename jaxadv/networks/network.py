@@ -52,8 +52,9 @@ class Network:
 
     def init(self, key: jax.Array) -> Params:
         """Draws parameters, each layer's from the key folded by its index."""
-        draw = Network._drawn if isinstance(key, Tracer) else _drawing(jax.default_backend())
-        drawn = draw(self, key)  # by names in alphabetical order, as of all that jit returns
+        backend = None if isinstance(key, Tracer) else jax.default_backend()
+        drawn = _drawing(backend)(self, key)
+        # By names in alphabetical order, as of all that jit returns.
         return {layer.name: drawn[layer.name] for layer in self.layers}
 
     def _drawn(self, key):
@@ -85,14 +86,16 @@ class Network:
         h = jax.ShapeDtypeStruct((1, *self.input_shape), "float32")
         shapes = [self.input_shape]
         for index in range(len(self.layers)):
-            layer = functools.partial(self.between, start=index, stop=index + 1)
-            h = jax.eval_shape(layer, params, h)
+            h = _between.eval_shape(self, params, h, index, index + 1)
             shapes.append(h.shape[1:])
         return shapes
 
 
+_between = jax.jit(Network.between, static_argnums=(0, 3, 4))  # traced once, as is `_drawing`
+
+
 @functools.cache
 def _drawing(backend):
-    """Compiled by itself: within another program, jit takes no options."""
+    """Compiled by itself, or None: within another program, where jit takes no options."""
     options = QUICKLY if backend == "cpu" else None
     return jax.jit(Network._drawn, static_argnums=0, compiler_options=options)
