@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.storage import cache
@@ -99,4 +98,4 @@ class Checkpoints:
 
 def _committed_as(old, new):
     """The new array, free to go to other devices if the old one is: orbax's never are."""
-    return new if old.committed else jnp.asarray(np.asarray(new))
+    return new if old.committed else jax.device_put(np.asarray(new))

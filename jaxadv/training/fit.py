@@ -81,14 +81,16 @@ def fit(
     """
     size = len(data[0])
     run_epoch, optimizer = _epoch(loss, project, prepare, schedule, size)
-    data = jax.tree.map(jnp.asarray, data)
+    data = jax.device_put(data)
     carry = params, optimizer.init(params), state
     with Checkpoints(checkpoint) as checkpoints:
         first, carry = checkpoints.restored(carry)
         if progress and first:
             progress(first / schedule.epochs)
         for epoch in range(first, schedule.epochs):
-            carry = jax.block_until_ready(run_epoch(carry, jax.random.fold_in(key, epoch), data))
+            epoch_key = jax.random.fold_in(key, epoch)
+            batches = _batches(epoch_key, size, min(schedule.batch_size, size))
+            carry = jax.block_until_ready(run_epoch(carry, epoch_key, batches, data))
             checkpoints.keep(epoch + 1, carry)
             if progress:
                 progress((epoch + 1) / schedule.epochs)
@@ -98,14 +100,11 @@ def fit(
 @functools.lru_cache(maxsize=8)
 def _epoch(loss, project, prepare, schedule, size):
     """One epoch on so many images, compiled, and the optimiser."""
-    batch_size = min(schedule.batch_size, size)
-    steps = size // batch_size
+    steps = size // min(schedule.batch_size, size)
     optimizer = schedule.optimizer(steps * schedule.epochs)
 
     @jax.jit
-    def run_epoch(carry, key, data):
-        batches = jax.random.permutation(key, size)[: steps * batch_size].reshape(steps, batch_size)
-
+    def run_epoch(carry, key, batches, data):
         def step(carry, index_and_indices):
             index, indices = index_and_indices
             params, optimizer_state, state = carry
@@ -121,3 +120,10 @@ def _epoch(loss, project, prepare, schedule, size):
         return jax.lax.scan(step, carry, (jnp.arange(steps), batches))[0]
 
     return run_epoch, optimizer
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _batches(key, size, batch_size):
+    """(steps, batch_size) indices in random order: one program for all losses."""
+    used = size - size % batch_size
+    return jax.random.permutation(key, size)[:used].reshape(-1, batch_size)
