@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -96,7 +95,7 @@ def activations(
     image_shape = layer.network.input_shape
     batch_size = batch_size or max(1, min(BATCH, PIXELS // math.prod(image_shape)))
     batch_size = min(batch_size, len(images))  # of the most, too, so as to compile once
-    params = jax.tree.map(jnp.asarray, layer.params)
+    params = jax.device_put(layer.params)
     for first in range(0, count, batch_size):
         part = images[first : min(first + batch_size, count)]
         x = _padded(part, batch_size, image_shape)

@@ -89,10 +89,11 @@ def maximisers(
       ValueError: <φ(x), v> is NaN or infinite among the best.
     """
     kinds = [kind for kind in KINDS if kind in directions.vectors]
-    vectors = [jnp.asarray(directions.vectors[kind]) for kind in kinds]
+    vectors = [directions.vectors[kind] for kind in kinds]
     rows = [len(directions.units), *map(len, vectors)]
     shape = sum(rows), count
-    best = Top(jnp.zeros(shape, jnp.int32), jnp.full(shape, -jnp.inf, jnp.float32))
+    best = Top(np.zeros(shape, np.int32), np.full(shape, -np.inf, np.float32))
+    vectors, best = jax.device_put((vectors, best))
     first = 0
     for phi, used in activations(layer, images, batch_size):
         best = _merged(phi, directions.units, vectors, best, first, used)

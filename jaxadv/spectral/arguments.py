@@ -14,7 +14,8 @@ ITERATIONS = {"exact": 0, "gram": 8, "power": 30}  # by default, of each method
 
 def checked_array(name: str, array: Any, ranks: tuple[int, ...]) -> jax.Array:
     """The array in a floating-point type of at least 32 bits, or ValueError."""
-    array = jnp.asarray(array)
+    # To put what is NumPy's on the device compiles nothing, as asarray does for each shape.
+    array = jax.device_put(array) if isinstance(array, np.ndarray) else jnp.asarray(array)
     if array.ndim not in ranks or array.size == 0:
         described = {(2,): "(m, n)", (3, 4): "(length, in, out) or (height, width, in, out)"}[ranks]
         raise ValueError(f"{name} must have the shape {described}, not empty, got {array.shape}")
