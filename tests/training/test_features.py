@@ -17,6 +17,7 @@ STAGE = quocnet(6, 1, (Stage(2, 3, pool=2, contrast=3),))  # 4 × 4 locations of
 LOCAL = STAGE.layers[0]
 LEARNED = PooledSparsity(Schedule(4, 25, 0.1), kept=0.6)
 KEY = jax.random.key(0)
+between = jax.jit(Network.between, static_argnums=(0, 3, 4))
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +89,10 @@ def test_learned_filters_are_orthonormal_and_sparser_than_random_ones(images, wh
         filters = np.linalg.pinv(np.asarray(whitening.projection, float)) @ kernel
         gram = filters.swapaxes(1, 2) @ filters
         np.testing.assert_allclose(gram, np.broadcast_to(np.eye(2), (16, 2, 2)), atol=1e-3)
-        h = STAGE.between(params, images, 0, 1)
+        h = np.asarray(between(STAGE, params, images, 0, 1))
         np.testing.assert_allclose(h.mean(axis=0), 0, atol=1e-3)
         np.testing.assert_allclose(h.std(axis=0), 1, atol=1e-3)
-        means[name] = float(STAGE.between(params, images, 0, 2).mean())
+        means[name] = np.asarray(between(STAGE, params, images, 0, 2)).mean()
     assert means["learned"] < 0.95 * means["random"]
 
 
@@ -124,10 +125,11 @@ def test_stages_are_trained_on_what_those_below_make_of_the_images(images):
 
     params = features.greedy(network, images[:7], train)
     assert list(params) == [layer.name for layer in network.layers]
-    (_, first, start), (number, second, between) = seen
+    (_, first, start), (number, second, below) = seen
     assert (number, first[0], second[-1]) == (2, "local1", "contrast2")
     np.testing.assert_array_equal(start, images[:7])
-    np.testing.assert_allclose(between, network.between(params, images[:7], 0, 3), rtol=1e-5)
+    expected = between(network, params, images[:7], 0, 3)
+    np.testing.assert_allclose(below, expected, rtol=1e-5)
 
 
 def test_a_readout_is_trained_on_standardised_codes(three_levels):

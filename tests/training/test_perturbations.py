@@ -36,13 +36,14 @@ def test_examples_are_in_the_box_and_adversarial_when_made(mlp_on_mnist, mnist, 
     def above(h):
         return network.between(params, h, layer, 3)
 
-    labels = jnp.asarray(labels)
-    found, same, usable = made(MinimumDistortion(2, target), above, box, h, labels)
+    examples = made(MinimumDistortion(2, target), above, box, h, labels)
+    classes = np.argmax(np.asarray(above(examples.activations)), axis=1)
+    found, same, usable = map(np.asarray, examples)
     assert (same == labels).all() and found.shape == h.shape
     assert usable.mean() > {"any": 0.9, "nearest": 0.8, "random": 0.4}[target]
     assert found.min() >= 0 and found.max() <= 1
-    assert (jnp.argmax(above(found), axis=1) != labels)[usable].all()
-    steps = made(GradientSteps(0.3, target=target), above, box, h, labels).activations
+    assert (classes != labels)[usable].all()
+    steps = np.asarray(made(GradientSteps(0.3, target=target), above, box, h, labels).activations)
     assert steps.min() >= 0 and steps.max() <= 1
     assert (norms(steps - h) <= 0.3 * (1 + 1e-5)).all() and norms(steps - h).max() > 0.25
 
