@@ -96,6 +96,6 @@ _between = jax.jit(Network.between, static_argnums=(0, 3, 4))  # traced once, as
 
 @functools.cache
 def _drawing(backend):
-    """Compiled by itself, or None: within another program, where jit takes no options."""
+    """Compiled for a backend, or, for None, within another program, where jit takes no options."""
     options = QUICKLY if backend == "cpu" else None
     return jax.jit(Network._drawn, static_argnums=0, compiler_options=options)
