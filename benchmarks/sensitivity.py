@@ -19,7 +19,7 @@ from attack_report import ratio_interval
 
 from jaxadv import minimal_adversarial, zoo
 from jaxadv.attacks import queues
-from jaxadv.attacks.lockstep import averaging, search, stages, state
+from jaxadv.attacks.lockstep import averaging, loop, search, sqp, stages, state
 from jaxadv.attacks.lockstep.tuning import TUNING, Tuning
 from jaxadv.attacks.sampling import wrong_targets
 from jaxadv.reports.tables import Table
@@ -28,7 +28,7 @@ from jaxadv.runs.console import progress_bars
 from jaxadv.runs.settings import check_count
 
 FACTORS = 0.5, 2.0
-MODULES: tuple[Any, ...] = averaging, search, stages, state
+MODULES: tuple[Any, ...] = averaging, loop, search, sqp, stages, state
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,7 +125,8 @@ def _done(options, state):
 
 def _begin(logits_fn, lanes, options, params, x, target, count):
     hidden = _hidden(logits_fn, lanes, params, x, target, count)
-    return lockstep.begin(options, lanes, x, target, hidden, count[0])
+    classes = jax.eval_shape(logits_fn, params, x[:1]).shape[-1]
+    return lockstep.begin(options, lanes, x, target, hidden, count[0], classes)
 
 
 def _advance(logits_fn, lanes, options, params, ticks, x, target, count, state):

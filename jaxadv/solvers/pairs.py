@@ -4,7 +4,7 @@ The objective is loss(z) + ½ w ‖z − x‖². The pairs (s, y) are those of t
 quadratic part adds w s to y exactly: pairs stay valid when w changes.
 
 The two-loop recursion needs inner products alone: of the vectors kept, and of these with the
-gradient. So a tick passes three times over the vectors for products, once to combine them, and all
+gradients. So a tick passes four times over the vectors for products, once to combine them, and all
 else is scalars.
 """
 
@@ -64,52 +64,94 @@ def directions(
     pairs: Pairs,
     tick: Int[jax.Array, ""],
     gradient: Float[jax.Array, "L n"],
+    of_loss: Float[jax.Array, "L n"],
+    missing: Float[jax.Array, " L"],
     weight: Float[jax.Array, " L"],
     memory: int,
-) -> Float[jax.Array, "L n"]:
+) -> tuple[Float[jax.Array, "L n"], Float[jax.Array, " L"]]:
     """−H·gradient, after the pair of this tick; H is of the last pairs, with positive curvature.
 
     Where that is no descent, and without pairs: half the step to the minimiser, were the loss
-    linear. For a box, gradient and pairs are to be 0 in coordinates that are held at a bound.
+    linear. For a box, gradients and pairs are to be 0 in coordinates that are held at a bound.
+
+    Where the loss is a constraint, the step is that of quadratic programming: to the minimiser of
+    the model on the plane where the linearised loss is 0, there being a multiplier of the loss.
 
     Args:
       pairs: the newest at slot `tick` mod R.
       tick: of the newest pair.
       gradient: of the whole objective.
+      of_loss: of the loss.
+      missing: the loss, where it is a constraint, else NaN.
       weight: w.
       memory: m, pairs of the last so many ticks count.
+
+    Returns:
+      The steps; the multipliers, 1 where there is no constraint.
     """
     slots = pairs.valid.shape[1]
     newest_first = (tick - jnp.arange(memory)) % slots
     rows = jnp.concatenate([newest_first, slots + newest_first])
-    along = jnp.einsum("lkn,ln->lk", pairs.vectors, gradient)
-    square = jnp.sum(gradient**2, axis=1)
+    along = [jnp.einsum("lkn,ln->lk", pairs.vectors, each) for each in (gradient, of_loss)]
+    squares = [jnp.sum(a * b, axis=1) for a, b in ((gradient, gradient), (gradient, of_loss))]
+    squares.append(jnp.sum(of_loss**2, axis=1))
     valid = pairs.valid[:, newest_first]
     both = jnp.concatenate([valid, valid], axis=1)  # lest one that does not count overflow
     products = jnp.where(both[:, :, None] & both[:, None], pairs.products[:, rows][:, :, rows], 0.0)
-    along = jnp.where(both, along[:, rows], 0.0)
-    coefficients, scale = jax.vmap(_two_loops)(products, along, square, valid, weight)
+    along = [jnp.where(both, each[:, rows], 0.0) for each in along]
+    coefficients, scale, multiplier = jax.vmap(_combined)(
+        products, along, squares, missing, valid, weight
+    )
     # By age, not by slot: the sum's last bits must not depend on when a problem has started.
-    direction = scale[:, None] * gradient
+    direction = scale[:, None] * (gradient + (multiplier - 1)[:, None] * of_loss)
     for age in range(2 * memory):
         vector = jax.lax.dynamic_index_in_dim(pairs.vectors, rows[age], 1, keepdims=False)
         direction += coefficients[:, age, None] * vector
-    return direction
+    return direction, multiplier
 
 
 def _finite(vector):
     return jnp.where(jnp.isfinite(vector), vector, 0.0)
 
 
-def _two_loops(products, along, square, valid, weight):
-    """For one lane: what −H·gradient has of each vector, newest first, and of the gradient.
+def _combined(products, along, squares, missing, valid, weight):
+    """For one lane: what the step has of each vector, newest first, and of the gradients.
+
+    Args:
+      products: (2m, 2m) of the vectors.
+      along: (2m,) of the vectors and the objective's gradient g, and that of the loss, l.
+      squares: g·g, g·l, l·l.
+      missing: the loss, or NaN.
+      valid: (m,) which pairs there are.
+      weight: w.
+    """
+    constrained = ~jnp.isnan(missing)
+    initial = jnp.where(constrained, 1.0, 0.5) / weight
+    (of_g, scale), (of_l, _) = (
+        _two_loops(products, each, valid, weight, initial) for each in along
+    )
+    pairs = ((of_g, along[0]), (of_g, along[1]), (of_l, along[1]))  # g·Hg, l·Hg, l·Hl
+    g_g, l_g, l_l = (a @ b + scale * square for (a, b), square in zip(pairs, squares, strict=True))
+    positive = jnp.where(constrained, l_l, g_g) > 0
+    scale = jnp.where(positive, scale, initial)
+    l_g, l_l = (
+        jnp.where(positive, curved, scale * square)
+        for curved, square in zip((l_g, l_l), squares[1:], strict=True)
+    )
+    multiplier = jnp.where(constrained, 1 + (missing - l_g) / jnp.maximum(l_l, 1e-30), 1.0)
+    coefficients = of_g + jnp.where(constrained, (multiplier - 1) * of_l, 0.0)
+    return -jnp.where(positive, coefficients, 0.0), -scale, multiplier
+
+
+def _two_loops(products, along, valid, weight, initial):
+    """For one lane: what H·gradient has of each vector, newest first, and of the gradient.
 
     Args:
       products: (2m, 2m) of the vectors.
       along: (2m,) of the vectors and the gradient.
-      square: ‖gradient‖².
       valid: (m,) which pairs there are.
       weight: w.
+      initial: H without pairs.
     """
     m = len(valid)
     s_s, s_y, y_y = products[:m, :m], products[:m, m:], products[m:, m:]
@@ -123,7 +165,7 @@ def _two_loops(products, along, square, valid, weight):
     for i in range(m):
         left = s_q[i] - sum(alpha[j] * s_y[i, j] for j in range(i))
         alpha.append(jnp.where(use[i], left / curvature[i], 0.0))
-    scale = 0.5 / weight
+    scale = initial
     for i in reversed(range(m)):
         scale = jnp.where(use[i], curvature[i] / jnp.maximum(y_y[i, i], 1e-30), scale)
     for i in reversed(range(m)):
@@ -132,6 +174,4 @@ def _two_loops(products, along, square, valid, weight):
         beta[i] = jnp.where(use[i], alpha[i] - left / curvature[i], 0.0)
     alphas, betas = jnp.stack(alpha), jnp.stack([beta[i] for i in range(m)])
     of_s, of_y = betas - scale * weight * alphas, -scale * alphas
-    is_descent = of_s @ s_q + of_y @ (y_q - weight * s_q) + scale * square > 0
-    coefficients = jnp.where(is_descent, jnp.append(of_s, of_y), 0.0)
-    return -coefficients, -jnp.where(is_descent, scale, 0.5 / weight)
+    return jnp.append(of_s, of_y), scale

@@ -48,7 +48,11 @@ def transitions():
     tick_once = jax.jit(loop._tick, static_argnums=2)
     noise = noise_for(x[0])
     lane = loop._loaded((x, target, jnp.zeros(LANES)), jnp.array(LANES), jnp.arange(LANES))
-    state = lane, Vectors(x, x, 0 * x, 0 * x, x, x), no_pairs(4, LANES, PIXELS, x.dtype)
+    state = (
+        lane,
+        Vectors(x, x, 0 * x, 0 * x, x, x, jnp.zeros((LANES, 10))),
+        no_pairs(4, LANES, PIXELS, x.dtype),
+    )
     followed, spent = set(), np.zeros((LANES, Stage.DONE), int)
     for tick in range(options.max_evaluations):
         before = state[0].stage
@@ -88,7 +92,7 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
             best=Best(r_r=best_r_r * one, c=one),
         )
         seen = at._replace(loss=one - 1e-5)
-        products = Products(r_r=one, r_g=-one, g_g=one, change=0 * one, slope=-1e-5 * one)
+        products = Products(r_r=one, r_g=-one, g_g=one, change=0 * one, s_s=one, slope=-1e-5 * one)
         return decide(AttackOptions(), lane, seen, products)[0].stage == Stage.DESCEND
 
     assert goes_on(round_=1, best_r_r=1.0)

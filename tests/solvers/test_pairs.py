@@ -9,7 +9,7 @@ from jaxadv.solvers import pairs as pairs_module
 from jaxadv.solvers.pairs import no_pairs
 
 push = jax.jit(pairs_module.push)
-directions = jax.jit(pairs_module.directions, static_argnums=4)
+constrained = jax.jit(pairs_module.directions, static_argnums=6)
 LANES, SIZE = 3, 12
 MEMORIES = [1, 3, 4, 5, 7]
 
@@ -38,8 +38,15 @@ def pushed(count, memory=4, first_tick=0, skipped=()):
     return pairs, jnp.array(first_tick + count - 1), [pair for pair in kept[-memory:] if pair]
 
 
-def gradient_of_lanes():
-    return jnp.asarray(np.random.default_rng(1).normal(size=(LANES, SIZE)))
+def gradient_of_lanes(seed=1):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(LANES, SIZE)))
+
+
+def directions(pairs, tick, gradient, weight, memory):
+    no_constraint = 0 * gradient, jnp.full(LANES, jnp.nan)
+    steps, multipliers = constrained(pairs, tick, gradient, *no_constraint, weight, memory)
+    assert (multipliers == 1).all()
+    return steps
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +77,23 @@ def assert_as_dense(memory, count, skipped, weight):
         s, y = of_lane[-1]
         expected = -inverse_hessian(of_lane, s @ y / (y @ y)) @ gradient[lane]
         np.testing.assert_allclose(found[lane], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 9])
+def test_with_a_constraint_steps_solve_the_quadratic_program(count):
+    """Stationary where the linearised loss is 0: by dense matrices."""
+    weight, missing = 0.7, np.array([0.3, -2.0, 1.0])
+    pairs, tick, kept = pushed(count) if count else (no_pairs(4, LANES, SIZE, float), 0, [])
+    gradient, of_loss = gradient_of_lanes(), gradient_of_lanes(2)
+    rest = jnp.asarray(missing), jnp.full(LANES, weight)
+    steps, multipliers = constrained(pairs, jnp.array(tick), gradient, of_loss, *rest, 4)
+    np.testing.assert_allclose(np.sum(of_loss * steps, axis=1), -missing, rtol=1e-9)
+    for lane in range(LANES):
+        of_lane = [(s[lane], y[lane] + weight * s[lane]) for s, y in kept]
+        scale = np.divide(*[of_lane[-1][1] @ each for each in of_lane[-1]]) if kept else 1 / weight
+        hessian = np.linalg.inv(inverse_hessian(of_lane, scale))
+        whole = gradient[lane] + (multipliers[lane] - 1) * of_loss[lane]
+        np.testing.assert_allclose(hessian @ steps[lane], -whole, rtol=1e-7, atol=1e-9)
 
 
 def test_without_pairs_half_a_step_to_the_minimiser():

@@ -18,6 +18,7 @@ from jaxadv.attacks.lockstep.state import (
     at_x,
     averaging,
     entering,
+    entering_sqp,
     finely,
     left_for_averaging,
     nonsmooth,
@@ -35,6 +36,7 @@ def probed(
     """Compares gradients at two points displaced by noise: is the boundary smooth?"""
     squares = lane.point.g_g, products.g_g
     cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
+    smooth = cosine >= TUNING.nonsmooth  # NaN is not
     averages = (cosine < TUNING.nonsmooth) & (left_for_averaging(options, lane) > TUNING.reserve)
     steps = jnp.where(averages, affordable_averaging(options, lane), 0)
     factor = jnp.where(steps > 0, TUNING.nonsmooth_temperature, 1.0)
@@ -42,8 +44,10 @@ def probed(
     lane = lane._replace(point=lane.point._replace(g_g=products.g_g))
     descend = lane._replace(start=start, averaging_steps=steps)
     descend = entering(descend, Stage.REFRESH, TUNING.soft * start.temperature)
+    sqp = entering_sqp(lane, TUNING.hot * start.temperature)
     first = lane.spent == 1
-    return select(first, lane, descend), stay._replace(weight=first.astype(stay.weight.dtype))
+    after = select(smooth, sqp, descend)
+    return select(first, lane, after), stay._replace(weight=first.astype(stay.weight.dtype))
 
 
 def from_minimiser(options: AttackOptions, lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
@@ -73,7 +77,9 @@ def averaged(lane: Lane, seen: Evaluation, products: Products, stay: Move) -> tu
     mean = select(anew, model, mean)
     moved = _with_model(lane, mean)
     over = lane.spent >= lane.averaging_steps
-    moved = select(over, finely(moved, lane.bracket.c), moved)
+    fine = finely(moved, lane.bracket.c)
+    smooth = entering_sqp(fine, TUNING.soft * fine.temperature)
+    moved = select(over, select(nonsmooth(lane), fine, smooth), moved)
     descend = at_x(entering(lane, Stage.REFRESH, TUNING.soft * lane.start.temperature))
     descend = descend._replace(fine=jnp.array(False), averaging_steps=jnp.zeros_like(lane.spent))
     finite = jnp.isfinite(seen.loss + products.g_g)

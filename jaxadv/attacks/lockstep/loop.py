@@ -24,9 +24,12 @@ from jaxadv.attacks.lockstep.state import (
     Stage,
     Vectors,
     descends,
+    learns,
     loaded,
     penalty_and_weight,
+    strength,
 )
+from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.margins import beyond_reach, lead_and_magnitude, lead_in_loss, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import Found
@@ -59,9 +62,11 @@ def begin(
     targets: Int[jax.Array, " Q"],
     hidden: Float[jax.Array, " Q"],
     count: Int[jax.Array, ""],
+    classes: int,
 ) -> State:
     """Loads the first of a queue of (Q, …) images, of which `count` are to be attacked."""
     flat, first = images.reshape(len(images), -1), jnp.arange(lanes)
+    offsets = jnp.zeros((lanes, classes), images.dtype)
     x = _at(flat, first)
     return State(
         hidden=hidden,
@@ -69,7 +74,7 @@ def begin(
         tick=jnp.zeros(1, int),
         next_problem=jnp.full(1, lanes, int),
         lane=_loaded((flat, targets, hidden), count, first),
-        vectors=Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x),
+        vectors=Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x, offsets),
         pairs=no_pairs(options.history_size, lanes, flat.shape[1], images.dtype),
         found=_nothing_found(flat),
     )
@@ -115,17 +120,19 @@ def found(state: State, images: Float[jax.Array, "Q *image"]) -> Found:
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     """One gradient of every lane, and what the lanes make of it."""
     lead = lead_in_loss(options.margin, lane.start.gap, lane.start.hidden)
-    seen, found = evaluate(vectors.trial, lane.target, lead, lane.temperature, lane.stage)
+    seen, shares, found = evaluate(
+        vectors.trial, lane.target, lead, vectors.offsets, lane.temperature, lane.stage
+    )
     s, y = vectors.trial - vectors.point, found - vectors.gradient
     products = _products(vectors, found, s, y)
     lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)
-    vectors = _moved(move, vectors, found, y)
-    vectors, pairs = _aimed(options, tick, lane, move, vectors, pairs, s, y)
+    vectors = _moved(lane, move, vectors, found, shares, y)
+    lane, vectors, pairs = _aimed(options, tick, lane, move, vectors, pairs, s, y)
     lane, vectors = _averaged(options, noise, lane, move, vectors)
     return lane, vectors, pairs
 
 
-def _evaluate(logits_fn, params, shape, points, target, lead, temperature, stage):
+def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperature, stage):
     """What is found at (L, n) points: the loss in a descent, else the gap; and its gradients."""
 
     def total_loss(points):
@@ -133,38 +140,42 @@ def _evaluate(logits_fn, params, shape, points, target, lead, temperature, stage
         margin, magnitude = lead_and_magnitude(logits, target)
         logits = logits - lead[:, None] * jax.nn.one_hot(target, logits.shape[1], dtype=lead.dtype)
         at_target, others = target_and_others(logits, target)
-        rivals = jnp.where(descends(stage)[:, None], logits, others) - at_target[:, None]
+        rivals = jnp.where(descends(stage)[:, None], logits, others) + offsets - at_target[:, None]
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
         scaled = rivals * (1 / temperature)[:, None]
         loss = temperature * jax.nn.logsumexp(scaled, axis=1)
-        return loss.sum(), Evaluation(loss, margin, magnitude, -jnp.expm1(-loss / temperature))
+        seen = Evaluation(loss, margin, magnitude, -jnp.expm1(-loss / temperature))
+        return loss.sum(), (seen, jax.lax.stop_gradient(rivals - loss[:, None]))
 
-    gradient, seen = jax.grad(total_loss, has_aux=True)(points)
-    return seen, gradient
+    gradient, (seen, shares) = jax.grad(total_loss, has_aux=True)(points)
+    return seen, shares, gradient
 
 
 def _products(vectors, found, s, y):
     r = vectors.trial - vectors.x
     slope = _dot(vectors.free, s)
-    return Products(_dot(r, r), _dot(r, found), _dot(found, found), _dot(y, y), slope)
+    return Products(_dot(r, r), _dot(r, found), _dot(found, found), _dot(y, y), _dot(s, s), slope)
 
 
-def _moved(move, vectors, found, y):
+def _moved(lane, move, vectors, found, shares, y):
     """The vectors after a move, but for what averaging does."""
-    better, to_trial, to_x, _, weight = (each[:, None] for each in move)
+    better, to_trial, to_x, _, to_shares, weight = (each[:, None] for each in move)
+    least = TUNING.least_share * lane.temperature[:, None]
+    offsets = jnp.where(to_shares, jnp.maximum(shares, least), vectors.offsets)
     point = jnp.where(to_trial, vectors.trial, vectors.point)
     mean = jnp.where(weight == 1, found, vectors.gradient + weight * y)
     return vectors._replace(
         best=jnp.where(better, vectors.trial, vectors.best),
         point=jnp.where(to_x, vectors.x, point),
         gradient=jnp.where(weight == 0, vectors.gradient, mean),  # where found may be NaN
+        offsets=jnp.where((lane.stage == Stage.SQP)[:, None], offsets, 0.0),
     )
 
 
 def _aimed(options, tick, lane, move, vectors, pairs, s, y):
     """The next trial points, before any noise, after L-BFGS has learnt from the last ones."""
     x, point = vectors.x, vectors.point
-    weight = lane.bracket.c * penalty_and_weight(options, lane, lane.point.r_r)[1]
+    weight = strength(lane) * penalty_and_weight(options, lane, lane.point.r_r)[1]
     whole = vectors.gradient + weight[:, None] * (point - x)
     held = ((point <= 0) & (whole > 0)) | ((point >= 1) & (whole < 0))
     free = jnp.where(held, 0.0, whole)
@@ -172,12 +183,22 @@ def _aimed(options, tick, lane, move, vectors, pairs, s, y):
     pairs = push(
         pairs, tick, jnp.where(accepted, s, 0.0), jnp.where(accepted, y, 0.0), move.to_trial
     )
-    pairs = pairs._replace(valid=pairs.valid & descends(lane.stage)[:, None])
-    direction = jnp.where(held, 0.0, directions(pairs, tick, free, weight, options.history_size))
+    learning = learns(lane.stage) & ~move.to_x
+    pairs = pairs._replace(valid=pairs.valid & learning[:, None])
+    sqp = lane.stage == Stage.SQP
+    missing = jnp.where(sqp, lane.point.seen.loss, jnp.nan)
+    of_loss = jnp.where(held, 0.0, vectors.gradient)
+    direction, multiplier = directions(
+        pairs, tick, free, of_loss, missing, weight, options.history_size
+    )
+    direction = jnp.where(held, 0.0, direction)
+    c = lane.bracket.c / jnp.clip(multiplier, *TUNING.multiplier)
+    lane = lane._replace(bracket=lane.bracket._replace(c=jnp.where(sqp, c, lane.bracket.c)))
     stage, step = lane.stage[:, None], lane.step[:, None]
-    ahead = jnp.where(stage == Stage.DESCEND, point + step * direction, point)
+    steps = (stage == Stage.DESCEND) | (stage == Stage.SQP)
+    ahead = jnp.where(steps, point + step * direction, point)
     trial = jnp.where(stage == Stage.POLISH, x + step * (point - x), ahead)
-    return vectors._replace(free=free, trial=jnp.clip(trial, 0.0, 1.0)), pairs
+    return lane, vectors._replace(free=free, trial=jnp.clip(trial, 0.0, 1.0)), pairs
 
 
 def _averaged(options, noise, lane, move, vectors):

@@ -44,7 +44,7 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
     )
     seen = lane.point.seen
     whole = lane._replace(step=jnp.ones_like(lane.step))
-    growth = -lane.point.r_g / jnp.maximum(seen.others, TUNING.least_share)
+    growth = -lane.point.r_g / jnp.maximum(seen.others, TUNING.least_part)
     polish = entering(on_ray(options, whole, seen, growth), Stage.POLISH, lane.temperature)
     if options.temperature is None:
         # At T = 1 many classes may share in the loss: it does not tell where the boundary is.

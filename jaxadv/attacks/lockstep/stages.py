@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jaxadv.attacks.lockstep.averaging import averaged, probed
 from jaxadv.attacks.lockstep.search import another_attack, minimised, on_ray
+from jaxadv.attacks.lockstep.sqp import stepped
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
@@ -30,10 +31,8 @@ from jaxadv.attacks.lockstep.state import (
     Start,
     at_stage,
     at_trial,
-    at_x,
-    best_c,
+    descending_softly,
     entering,
-    finely,
     nonsmooth,
     penalty_and_weight,
     succeeds,
@@ -45,8 +44,9 @@ from jaxadv.solvers.trees import select, select_changes
 
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},
-    Stage.PROBE: {Stage.PROBE, Stage.REFRESH},
-    Stage.AVERAGE: {Stage.AVERAGE, Stage.REFRESH},
+    Stage.PROBE: {Stage.PROBE, Stage.SQP, Stage.REFRESH},
+    Stage.SQP: {Stage.SQP, Stage.POLISH, Stage.REFRESH},
+    Stage.AVERAGE: {Stage.AVERAGE, Stage.SQP, Stage.REFRESH},
     Stage.REFRESH: {Stage.DESCEND},
     Stage.DESCEND: {Stage.DESCEND, Stage.REFRESH, Stage.AVERAGE, Stage.POLISH},
     Stage.POLISH: {Stage.POLISH, Stage.REFRESH, Stage.AVERAGE},
@@ -69,10 +69,11 @@ def decided(
         spent=lane.spent + 1,
     )
     no, weight = jnp.array(False), jnp.zeros_like(seen.loss)
-    stay = Move(better, to_trial=no, to_x=no, to_zero=no, weight=weight)
+    stay = Move(better, to_trial=no, to_x=no, to_zero=no, to_shares=no, weight=weight)
     after = {
         Stage.START: _started(options, lane, seen, products, stay),
         Stage.PROBE: probed(options, lane, seen, products, stay),
+        Stage.SQP: stepped(options, lane, seen, products, stay),
         Stage.AVERAGE: averaged(lane, seen, products, stay),
         Stage.REFRESH: _refreshed(lane, seen, products, stay),
         Stage.DESCEND: _descended(options, lane, seen, products, stay),
@@ -111,7 +112,7 @@ def _started(options, lane, seen, products, stay):
     descend = entering(lane, Stage.REFRESH, TUNING.soft * final if sharp else final)
     # At so high a temperature all classes count, and a tie does not look non-smooth.
     probe = entering(lane, Stage.PROBE, gap)
-    lane = select(sharp & (options.smoothing_steps > 0), probe, descend)
+    lane = probe if sharp else descend
     move = stay._replace(to_x=jnp.array(True), weight=jnp.ones_like(gap))
     return lane._replace(stage=jnp.where(over, Stage.DONE, lane.stage)), move
 
@@ -152,17 +153,14 @@ def _descended(options, lane, seen, products, stay):
 
 def _polished(options, lane, seen, products, stay):
     """The next Newton step, or the end of this attack on the problem."""
-    over = lane.spent >= TUNING.polishing
+    reached = succeeds(options, lane, seen) | (lane.spent >= 3 * TUNING.polishing)
+    over = (lane.spent >= TUNING.polishing) & reached
     another = on_ray(options, lane, seen, -products.r_g / lane.step)
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
-    softly = at_x(finely(lane, best_c(lane)))._replace(
-        fine=jnp.array(False),
-        temperature=TUNING.very_soft * lane.start.temperature,
-        round=lane.round + 1,
-    )
-    hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
-    restarts = over & hard & (lane.averaging_steps == 0)
+    softly = descending_softly(lane, TUNING.very_soft)._replace(round=lane.round + 1)
+    hard = options.restart & (lane.evaluations > TUNING.hard) | jnp.isinf(lane.best.r_r)
+    restarts = over & hard & (lane.round == 0) & (lane.averaging_steps == 0)
     another = select(over, another_attack(options, lane), another)
     return select(restarts, softly, another), stay._replace(to_x=restarts)

@@ -18,11 +18,12 @@ class Stage(enum.IntEnum):
 
     START = 0  # the gap at x
     PROBE = 1  # the gap to all other classes, at two points displaced by noise
-    AVERAGE = 2  # the gap at a point displaced by noise
-    REFRESH = 3  # the loss at the point, at a new temperature
-    DESCEND = 4  # a step of L-BFGS
-    POLISH = 5  # the gap on the ray from x through the point
-    DONE = 6  # nothing: the problem is solved, or given up
+    SQP = 2  # the gap after a step of sequential quadratic programming
+    AVERAGE = 3  # the gap at a point displaced by noise
+    REFRESH = 4  # the loss at the point, at a new temperature
+    DESCEND = 5  # a step of L-BFGS on the loss
+    POLISH = 6  # the gap on the ray from x through the point
+    DONE = 7  # nothing: the problem is solved, or given up
 
 
 class Evaluation(NamedTuple):
@@ -41,6 +42,7 @@ class Products(NamedTuple):
     r_g: jax.Array
     g_g: jax.Array
     change: jax.Array  # ‖g − the gradient at the point‖²
+    s_s: jax.Array  # ‖trial − point‖²
     slope: jax.Array  # of trial − point and the objective's projected gradient at the point
 
 
@@ -86,7 +88,7 @@ class Lane(NamedTuple):
     stage: jax.Array
     spent: jax.Array  # gradients in this stage, and at this c
     evaluations: jax.Array  # gradients on this problem
-    by_stage: jax.Array  # (6,) the same by the stage they were for
+    by_stage: jax.Array  # (7,) the same by the stage they were for
     round: jax.Array  # attacks on the problem that are over
     start: Start
     temperature: jax.Array
@@ -105,6 +107,7 @@ class Move(NamedTuple):
     to_trial: jax.Array  # the point becomes the trial point, by a step that L-BFGS learns from
     to_x: jax.Array  # the point becomes x
     to_zero: jax.Array  # the point becomes the nearest zero of the mean linear model
+    to_shares: jax.Array  # classes count in the gap by the shares that they have in it
     weight: jax.Array  # of the new gradient in that of the point: 0, 1, or that in a mean
 
 
@@ -117,6 +120,7 @@ class Vectors(NamedTuple):
     free: jax.Array  # the objective's gradient there, 0 where the box holds the point
     trial: jax.Array  # where the next gradient is taken
     best: jax.Array  # the smallest success so far
+    offsets: jax.Array  # (L, k) added to the logits in the gap: T log of what classes count
 
 
 def loaded(
@@ -154,6 +158,12 @@ def entering(lane: Lane, stage: Stage, temperature: Float[jax.Array, ""]) -> Lan
     )
 
 
+def entering_sqp(lane: Lane, temperature: Float[jax.Array, ""]) -> Lane:
+    """The beginning of sequential quadratic programming: the lane's point is evaluated first."""
+    lane = entering(lane, Stage.SQP, temperature)
+    return lane._replace(step=jnp.zeros_like(lane.step))
+
+
 def averaging(lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
     """The beginning of so many steps of gradient averaging."""
     return entering(lane, Stage.AVERAGE, lane.start.temperature)._replace(averaging_steps=steps)
@@ -189,6 +199,13 @@ def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
     )
 
 
+def descending_softly(lane: Lane, softness: float) -> Lane:
+    """The beginning of a coarse descent from x, at so many times the final temperature."""
+    return at_x(finely(lane, best_c(lane)))._replace(
+        fine=jnp.array(False), temperature=softness * lane.start.temperature
+    )
+
+
 def at_stage(stage: Stage) -> Int[jax.Array, ""]:
     """A stage as lanes hold it: of no weak type, for which the loop would be compiled anew."""
     return jnp.array(stage, int)
@@ -210,6 +227,11 @@ def descends(stage: Int[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
     return (stage == Stage.REFRESH) | (stage == Stage.DESCEND)
 
 
+def learns(stage: Int[jax.Array, "*lanes"]) -> Bool[jax.Array, "*lanes"]:
+    """Whether L-BFGS learns from the steps of the stage."""
+    return descends(stage) | (stage == Stage.SQP)
+
+
 def succeeds(options: AttackOptions, lane: Lane, seen: Evaluation) -> Bool[jax.Array, ""]:
     """Whether the target's logit leads by the margin asked for."""
     return seen.margin >= lead_asked(options.margin, lane, seen)
@@ -228,3 +250,8 @@ def penalty_and_weight(
         return r_r, 2.0
     root = jnp.sqrt(r_r + lane.start.r_r)
     return root, 1 / root
+
+
+def strength(lane: Lane) -> Float[jax.Array, "*lanes"]:
+    """c, but in SQP for the gap, of whose gradient the loss has the share AIM at the minimiser."""
+    return lane.bracket.c / jnp.where(lane.stage == Stage.SQP, TUNING.aim, 1.0)

@@ -28,6 +28,34 @@ class Tuning(NamedTuple):
     """Tolerance of the coarse descent, where that asked for is smaller. FC 0, 0 (+2, −1);
     LeNet-5 +0.02, +0.02 (+1, 0)."""
 
+    # Sequential quadratic programming
+    hot: float = 12.0
+    """Temperature at first, in units of the final one of other stages."""
+    smooth_temperature: float = 2.0
+    """At the end."""
+    cooling: float = 0.5
+    """Factor by which it falls from step to step."""
+    exact: float = 1.2
+    """Weight of what is missing to the boundary, in units of the multiplier."""
+    shortened: float = 0.5
+    """Factor by which a refused step is shortened."""
+    multiplier: tuple[float, float] = (1e-2, 1e2)
+    """Factors by which 1/c changes with a step, at least and at most."""
+    small: float = 0.06
+    """Share of ‖r‖² that the square of the last step may have, times the root of the tolerance."""
+    flat: float = 3.0
+    """Times as much, relative to c‖r‖², is what it may gain."""
+    near: float = 0.003
+    """Of the gap at x: what may be missing to the boundary."""
+    agreement: float = 0.17
+    """Of the gap at x: what log Σ exp may round off, times the root of the tolerance."""
+    least_share: float = -3.5
+    """Logarithm of the share that a class has in the gap, at least."""
+    strict_steps: int = 30
+    """Gradients after which tolerances grow, tenfold in ten gradients."""
+    sqp_steps: int = 40
+    """Gradients after which descents follow."""
+
     # Search over c, by the probability of the other classes: ½ on a boundary of two
     aim: float = 0.45
     """Probability that c is to give. FC +0.01, +0.28 (+10, +2); LeNet-5 +0.04, +0.76 (+13, +8)."""
@@ -58,7 +86,7 @@ class Tuning(NamedTuple):
     """Of the gap, by how much a step is to lead beyond the margin, unless that is smaller."""
     longest_on_ray: float = 0.1
     """Of r, how far such a step goes at most. FC 0, 0 (0, +2)."""
-    least_share: float = 1e-6
+    least_part: float = 1e-6
     """Of the gap's gradient, taken for smaller ones."""
     least_growth: float = 1e-12
     """Of the margin along r, taken for smaller ones."""

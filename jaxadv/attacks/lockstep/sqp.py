@@ -1,0 +1,94 @@
+"""Sequential quadratic programming: to the smallest r where the boundary is smooth.
+
+Each step goes to the smallest r on the linearised boundary, with L-BFGS's model of how the boundary
+curves. So c follows from each step, and is not searched for.
+
+Where classes tie, the gap between the logits has an edge, which log Σ exp rounds off; on the edge,
+that is larger than the gap. Once steps are small, each class counts by the share that it has
+there, the exponential method of multipliers (Bertsekas, 1982, sec. 5.1), until both agree.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jaxadv.attacks.lockstep.search import on_ray
+from jaxadv.attacks.lockstep.state import (
+    Evaluation,
+    Lane,
+    Move,
+    Products,
+    Stage,
+    at_trial,
+    descending_softly,
+    entering,
+    penalty_and_weight,
+    strength,
+)
+from jaxadv.attacks.lockstep.tuning import TUNING
+from jaxadv.attacks.margins import lead_in_loss
+from jaxadv.attacks.options import AttackOptions
+from jaxadv.solvers.trees import select
+
+
+def stepped(
+    options: AttackOptions, lane: Lane, seen: Evaluation, products: Products, stay: Move
+) -> tuple[Lane, Move]:
+    """Accepts a step or shortens it; at the end, polishes, or descends where steps do not settle.
+
+    A step of length 0 evaluates the point, at a new temperature or with new multipliers.
+    """
+    finite = jnp.isfinite(seen.loss + products.g_g)
+    anew = lane.step == 0
+    accepted = finite & (anew | _lowers(options, lane, seen, products))
+    lenience = 10 ** (jnp.maximum(lane.spent - TUNING.strict_steps, 0) / 10)
+    tol = lenience * options.tol**0.5
+    still = accepted & ~anew & _is_still(options, lane, seen, products, tol)
+    settled = still & (_rounded_off(options, lane, seen) <= TUNING.agreement * tol * lane.start.gap)
+    shorter = jnp.where(accepted, 1.0, TUNING.shortened * lane.step)
+    failed = ~settled & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
+    reweighed = still & ~settled & ~failed
+    lane = select(accepted, at_trial(lane, seen, products), lane)
+    whole = lane._replace(step=jnp.ones_like(lane.step))
+    goes_on = lane._replace(
+        step=jnp.where(reweighed, 0.0, shorter),
+        temperature=jnp.maximum(TUNING.cooling * lane.temperature, _coldest(lane)),
+    )
+    polish = on_ray(options, whole, seen, -products.r_g)
+    polish = entering(polish, Stage.POLISH, TUNING.tie * lane.start.temperature)
+    ended = select(settled, polish, descending_softly(lane, TUNING.soft))
+    weight = jnp.where(accepted, 1.0, stay.weight)
+    move = stay._replace(to_trial=accepted & ~anew, to_x=failed, to_shares=reweighed, weight=weight)
+    return select(settled | failed, ended, goes_on), move
+
+
+def _lowers(options, lane, seen, products) -> Bool[jax.Array, ""]:
+    """Whether the step lowers c|r| and what is missing to the boundary, an exact penalty."""
+    penalties = [
+        penalty_and_weight(options, lane, r_r)[0] for r_r in (products.r_r, lane.point.r_r)
+    ]
+    missing, before = (jnp.maximum(at.loss, 0) for at in (seen, lane.point.seen))
+    change = strength(lane) * (penalties[0] - penalties[1])
+    return change + TUNING.exact * (missing - before) <= 0
+
+
+def _is_still(options, lane, seen, products, tol) -> Bool[jax.Array, ""]:
+    """Whether the step was small, and what it was to gain, on the boundary at the final T."""
+    weight = strength(lane) * penalty_and_weight(options, lane, products.r_r)[1]
+    small = TUNING.small * tol * products.r_r
+    return (
+        (products.s_s <= lane.step**2 * small)
+        & (jnp.abs(products.slope) <= TUNING.flat * weight * small)
+        & (jnp.abs(seen.loss) <= TUNING.near * lane.start.gap)
+        & (lane.temperature <= _coldest(lane))
+    )
+
+
+def _rounded_off(options, lane, seen) -> Float[jax.Array, ""]:
+    """By how much the loss differs from the gap."""
+    lead = lead_in_loss(options.margin, lane.start.gap, lane.start.hidden)
+    return jnp.abs(seen.loss - (lead - seen.margin))
+
+
+def _coldest(lane):
+    return TUNING.smooth_temperature * lane.start.temperature
