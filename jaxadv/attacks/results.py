@@ -33,7 +33,7 @@ class AttackResult(NamedTuple):
     status: Int8[np.ndarray, "B ..."]  # a Status
     target: Int[np.ndarray, "B ..."]  # the class to reach
     cost: Float[np.ndarray, "B ..."]  # `evaluations`, and a share of those of lanes that ran idle
-    by_stage: Int[np.ndarray, "B ... 6"]  # `evaluations` by `lockstep.state.Stage`
+    by_stage: Int[np.ndarray, "B ... 7"]  # `evaluations` by `lockstep.state.Stage`
 
     @property
     def utilisation(self) -> float:
@@ -57,5 +57,5 @@ class Found(NamedTuple):
     finite: Bool[jax.Array, "..."]  # whether the last logits and gradient were
     c: Float[jax.Array, "..."]
     evaluations: Int[jax.Array, "..."]
-    by_stage: Int[jax.Array, "... 6"]
+    by_stage: Int[jax.Array, "... 7"]
     lane_ticks: jax.Array | float | None  # gradients computed, also for lanes without a problem

@@ -6,15 +6,18 @@ lane's vectors is a `Move`, which is carried out for all lanes at once (`loop`).
 A lane works on one problem, an image and a target, in stages:
 
 - START, PROBE: how far would the boundary be, were the logits linear? Is it non-smooth?
-- DESCEND: coarsely on c|r| + loss_f(x + r, l), by box-constrained L-BFGS, at a raised temperature,
-  with a `search` over c. REFRESH comes before: the loss, at a new temperature.
+- SQP, where it is smooth: steps to the smallest r on the linearised boundary, each with its own c.
+- DESCEND, where it is not, or where steps do not settle: coarsely on c|r| + loss_f(x + r, l), by
+  box-constrained L-BFGS, at a raised temperature, with a `search` over c. REFRESH comes before: the
+  loss, at a new temperature.
 - AVERAGE, from there where the boundary is non-smooth, or from x where descents fail: `averaging`
   of gradients over noise.
 - DESCEND: finely, from there; where classes tie, once more at a lower temperature.
 - POLISH: to the boundary on the ray through the minimiser.
 - DONE, the problem being solved or given up, or `max_evaluations` spent.
 
-A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere.
+A problem that was hard, or that is not solved, is attacked once more, from a much softer loss: it
+may end elsewhere.
 """
 
 import jax.numpy as jnp
@@ -153,14 +156,18 @@ def _descended(options, lane, seen, products, stay):
 
 def _polished(options, lane, seen, products, stay):
     """The next Newton step, or the end of this attack on the problem."""
-    reached = succeeds(options, lane, seen) | (lane.spent >= 3 * TUNING.polishing)
-    over = (lane.spent >= TUNING.polishing) & reached
+    success = succeeds(options, lane, seen)
+    least, most = TUNING.polishing
+    over = (lane.spent >= least) & (success | (lane.spent >= most))
     another = on_ray(options, lane, seen, -products.r_g / lane.step)
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
-    softly = descending_softly(lane, TUNING.very_soft)._replace(round=lane.round + 1)
-    hard = options.restart & (lane.evaluations > TUNING.hard) | jnp.isinf(lane.best.r_r)
+    missed = over & ~success & ~lane.fine  # after SQP, as where classes tie
+    hard = (options.restart & (lane.evaluations > TUNING.hard)) | jnp.isinf(lane.best.r_r)
     restarts = over & hard & (lane.round == 0) & (lane.averaging_steps == 0)
+    softly = descending_softly(lane, jnp.where(missed, TUNING.soft, TUNING.very_soft))
+    softly = softly._replace(round=jnp.where(missed, lane.round, lane.round + 1))
     another = select(over, another_attack(options, lane), another)
-    return select(restarts, softly, another), stay._replace(to_x=restarts)
+    again = missed | restarts
+    return select(again, softly, another), stay._replace(to_x=again)

@@ -199,7 +199,7 @@ def finely(lane: Lane, c: Float[jax.Array, ""]) -> Lane:
     )
 
 
-def descending_softly(lane: Lane, softness: float) -> Lane:
+def descending_softly(lane: Lane, softness: ArrayLike) -> Lane:
     """The beginning of a coarse descent from x, at so many times the final temperature."""
     return at_x(finely(lane, best_c(lane)))._replace(
         fine=jnp.array(False), temperature=softness * lane.start.temperature
