@@ -17,12 +17,12 @@ from jaxadv.attacks.lockstep.state import (
     affordable_averaging,
     at_x,
     averaging,
+    c_along_r,
     entering,
     entering_sqp,
     finely,
     left_for_averaging,
     nonsmooth,
-    penalty_and_weight,
 )
 from jaxadv.attacks.lockstep.tuning import TUNING
 from jaxadv.attacks.margins import lead_in_loss
@@ -44,7 +44,7 @@ def probed(
     lane = lane._replace(point=lane.point._replace(g_g=products.g_g))
     descend = lane._replace(start=start, averaging_steps=steps)
     descend = entering(descend, Stage.REFRESH, TUNING.soft * start.temperature)
-    sqp = entering_sqp(lane, TUNING.hot * start.temperature)
+    sqp = entering_sqp(lane)
     first = lane.spent == 1
     after = select(smooth, sqp, descend)
     return select(first, lane, after), stay._replace(weight=first.astype(stay.weight.dtype))
@@ -78,7 +78,7 @@ def averaged(lane: Lane, seen: Evaluation, products: Products, stay: Move) -> tu
     moved = _with_model(lane, mean)
     over = lane.spent >= lane.averaging_steps
     fine = finely(moved, lane.bracket.c)
-    smooth = entering_sqp(fine, TUNING.soft * fine.temperature)
+    smooth = entering_sqp(fine)
     moved = select(over, select(nonsmooth(lane), fine, smooth), moved)
     descend = at_x(entering(lane, Stage.REFRESH, TUNING.soft * lane.start.temperature))
     descend = descend._replace(fine=jnp.array(False), averaging_steps=jnp.zeros_like(lane.spent))
@@ -105,7 +105,7 @@ def at_zero(
     After the last step c is that for which c|r| + loss is stationary there, if the others are to
     have the probability AIM.
     """
-    c = -TUNING.aim * r_g / (penalty_and_weight(options, lane, r_r)[1] * r_r)
+    c = c_along_r(options, lane, r_r, r_g)
     usable = (lane.stage != Stage.AVERAGE) & jnp.isfinite(c) & (c > 0)
     bracket = lane.bracket._replace(c=jnp.where(usable, c, lane.bracket.c))
     return lane._replace(point=lane.point._replace(r_r=r_r, r_g=r_g), bracket=bracket)

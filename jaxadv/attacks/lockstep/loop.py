@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxadv.attacks.lockstep.averaging import at_zero, noise_for, smallest_r, window
 from jaxadv.attacks.lockstep.rows import for_lanes, rows_of, written
+from jaxadv.attacks.lockstep.sqp import c_of_step
 from jaxadv.attacks.lockstep.stages import decided
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
@@ -192,8 +193,8 @@ def _aimed(options, tick, lane, move, vectors, pairs, s, y):
         pairs, tick, free, of_loss, missing, weight, options.history_size
     )
     direction = jnp.where(held, 0.0, direction)
-    c = lane.bracket.c / jnp.clip(multiplier, *TUNING.multiplier)
-    lane = lane._replace(bracket=lane.bracket._replace(c=jnp.where(sqp, c, lane.bracket.c)))
+    c = jnp.where(sqp, c_of_step(options, lane, multiplier), lane.bracket.c)
+    lane = lane._replace(bracket=lane.bracket._replace(c=c))
     stage, step = lane.stage[:, None], lane.step[:, None]
     steps = (stage == Stage.DESCEND) | (stage == Stage.SQP)
     ahead = jnp.where(steps, point + step * direction, point)

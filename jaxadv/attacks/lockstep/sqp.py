@@ -20,6 +20,7 @@ from jaxadv.attacks.lockstep.state import (
     Products,
     Stage,
     at_trial,
+    c_along_r,
     descending_softly,
     entering,
     penalty_and_weight,
@@ -62,6 +63,22 @@ def stepped(
     return select(settled | failed, ended, goes_on), move
 
 
+def c_of_step(
+    options: AttackOptions, lane: Lane, multiplier: Float[jax.Array, " L"]
+) -> Float[jax.Array, " L"]:
+    """The c of lanes after a step with these multipliers of the gap.
+
+    It stays near the c for which c|r| + loss is stationary along r: where steps do not settle, it
+    would drift to 0 or ∞, by what each of them asks for.
+    """
+    at = lane.point
+    c, along_r = lane.bracket.c / multiplier, c_along_r(options, lane, at.r_r, at.r_g)
+    usable = jnp.isfinite(along_r) & (along_r > 0)
+    near = jnp.clip(c, along_r / TUNING.multiplier, along_r * TUNING.multiplier)
+    first = (at.r_r == 0) & jnp.isfinite(c) & (c > 0)
+    return jnp.select([usable & jnp.isfinite(c), first], [near, c], lane.bracket.c)
+
+
 def _lowers(options, lane, seen, products) -> Bool[jax.Array, ""]:
     """Whether the step lowers c|r| and what is missing to the boundary, an exact penalty."""
     penalties = [
@@ -91,4 +108,4 @@ def _rounded_off(options, lane, seen) -> Float[jax.Array, ""]:
 
 
 def _coldest(lane):
-    return TUNING.smooth_temperature * lane.start.temperature
+    return TUNING.smooth_temperature * lane.start.gap

@@ -158,9 +158,9 @@ def entering(lane: Lane, stage: Stage, temperature: Float[jax.Array, ""]) -> Lan
     )
 
 
-def entering_sqp(lane: Lane, temperature: Float[jax.Array, ""]) -> Lane:
+def entering_sqp(lane: Lane) -> Lane:
     """The beginning of sequential quadratic programming: the lane's point is evaluated first."""
-    lane = entering(lane, Stage.SQP, temperature)
+    lane = entering(lane, Stage.SQP, TUNING.hot * lane.start.gap)
     return lane._replace(step=jnp.zeros_like(lane.step))
 
 
@@ -250,6 +250,13 @@ def penalty_and_weight(
         return r_r, 2.0
     root = jnp.sqrt(r_r + lane.start.r_r)
     return root, 1 / root
+
+
+def c_along_r(
+    options: AttackOptions, lane: Lane, r_r: Float[jax.Array, "*"], r_g: Float[jax.Array, "*"]
+) -> Float[jax.Array, "*"]:
+    """C for which c|r| + loss is stationary along r, if the others are to have the share AIM."""
+    return -TUNING.aim * r_g / (penalty_and_weight(options, lane, r_r)[1] * r_r)
 
 
 def strength(lane: Lane) -> Float[jax.Array, "*lanes"]:

@@ -29,9 +29,9 @@ class Tuning(NamedTuple):
     LeNet-5 +0.02, +0.02 (+1, 0)."""
 
     # Sequential quadratic programming
-    hot: float = 12.0
-    """Temperature at first, in units of the final one of other stages. FC 0, −0.06 (0, 0)."""
-    smooth_temperature: float = 2.0
+    hot: float = 0.12
+    """Temperature at first, of the gap at x. FC 0, −0.06 (0, 0)."""
+    smooth_temperature: float = 0.02
     """At the end. FC −0.04, 0 (+3, +10)."""
     cooling: float = 0.5
     """Factor by which it falls from step to step. FC +0.05, −0.03 (−1, +366)."""
@@ -40,8 +40,8 @@ class Tuning(NamedTuple):
     +0.01 (+252, +3)."""
     shortened: float = 0.5
     """Factor by which a refused step is shortened. FC 0, 0 (+1, +90)."""
-    multiplier: tuple[float, float] = (1e-2, 1e2)
-    """Factors by which 1/c changes with a step, at least and at most. FC 0, 0 (+1, 0)."""
+    multiplier: float = 4.0
+    """Factor by which c may differ from that for which c|r| + loss is stationary along r."""
     small: float = 0.06
     """Share of ‖r‖² that the square of the last step may have, times the root of the tolerance.
     FC 0, +0.01 (+5, −3)."""
