@@ -16,8 +16,7 @@ A lane works on one problem, an image and a target, in stages:
 - POLISH: to the boundary on the ray through the minimiser.
 - DONE, the problem being solved or given up, or `max_evaluations` spent.
 
-A problem that was hard, or that is not solved, is attacked once more, from a much softer loss: it
-may end elsewhere.
+A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere.
 """
 
 import jax.numpy as jnp
@@ -164,8 +163,8 @@ def _polished(options, lane, seen, products, stay):
     if options.temperature is None:
         return another, stay
     missed = over & ~success & ~lane.fine  # after SQP, as where classes tie
-    hard = (options.restart & (lane.evaluations > TUNING.hard)) | jnp.isinf(lane.best.r_r)
-    restarts = over & hard & (lane.round == 0) & (lane.averaging_steps == 0)
+    hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
+    restarts = over & hard & (lane.averaging_steps == 0)
     softly = descending_softly(lane, jnp.where(missed, TUNING.soft, TUNING.very_soft))
     softly = softly._replace(round=jnp.where(missed, lane.round, lane.round + 1))
     another = select(over, another_attack(options, lane), another)
