@@ -28,8 +28,8 @@ class AttackOptions:
     temperature: float | None = 0.01
     """T of the loss T·CE(logits/T), relative to the gap at x between the logits of the current
     class and the target; a small T follows the decision boundary more closely, whatever the scale
-    of the logits. Lockstep takes three times as much where the boundary is not smooth. None is the
-    paper's cross-entropy, T = 1, by descents alone."""
+    of the logits. Lockstep takes three times as much where the boundary is not smooth, and where it
+    is, for descents alone. None is the paper's cross-entropy, T = 1, by descents alone."""
     smoothing_steps: int = 175
     """Gradients averaged over noise, per image whose boundary is not smooth, as those of networks
     with ReLU and max-pooling, or where descents fail; 0 for none. More find smaller distortions.
@@ -39,10 +39,11 @@ class AttackOptions:
     noise, where gradients are averaged over it. The smallest distortion counts. Lockstep only, and
     not where the temperature is None."""
     restart: bool = True
-    """Attack an image whose descent took long once more, from a much softer loss. Lockstep only."""
+    """Attack an image that took long once more, from a much softer loss. Lockstep only."""
     tol: float = 3e-6
     """A descent ends when a step lowers the objective by less, relative to c‖r‖², or by less than
-    1e-4 where gradients are averaged. Lockstep only."""
+    1e-4 where gradients are averaged. Where the boundary is smooth, the last step is small by its
+    root. Lockstep only."""
     history_size: int = 4
     """Pairs that L-BFGS keeps."""
     c_steps: int = 8
@@ -105,7 +106,7 @@ class AttackOptions:
 
     @classmethod
     def quick(cls, **settings: Any) -> "AttackOptions":
-        """A quarter to a half of the gradients, distortions 0.4 to 1.5 % larger; settings as given.
+        """A quarter to 0.6 of the gradients, distortions 0.4 to 1.5 % larger; settings as given.
 
         On photographs they are larger by more, and on small networks of which few pixels reach the
         target, it fails more often.
