@@ -11,6 +11,7 @@ from linear_problems import PIXELS
 from jaxadv import AttackOptions
 from jaxadv.attacks.lockstep import loop
 from jaxadv.attacks.lockstep.averaging import noise_for
+from jaxadv.attacks.lockstep.sqp import c_of_step
 from jaxadv.attacks.lockstep.stages import SUCCESSORS, decided
 from jaxadv.attacks.lockstep.state import (
     Best,
@@ -98,3 +99,15 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
     assert goes_on(round_=1, best_r_r=1.0)
     assert not goes_on(round_=1, best_r_r=0.99)
     assert not goes_on(round_=0, best_r_r=1.0)
+
+
+@pytest.mark.parametrize("multiplier", [1e-9, 1.0, 1e9, np.inf, np.nan, -1.0])
+def test_c_of_a_step_stays_near_what_is_stationary_along_r(multiplier):
+    """Once it drifted to 0 or infinity, and an image came out four times as far as the nearest."""
+    one = jnp.ones(())
+    at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
+    lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)
+    lane = lane._replace(point=Point(at, r_r=one, r_g=-one, g_g=one))
+    c = float(c_of_step(AttackOptions(), lane, jnp.float32(multiplier)))
+    stationary = 0.45 / 2  # 2c r = 0.45 g, along r
+    assert stationary / 4.001 <= c <= max(1, 4.001 * stationary)
