@@ -131,7 +131,11 @@ def _combined(products, along, squares, missing, valid, weight):
         _two_loops(products, each, valid, weight, initial) for each in along
     )
     pairs = ((of_g, along[0]), (of_g, along[1]), (of_l, along[1]))  # g·Hg, l·Hg, l·Hl
-    g_g, l_g, l_l = (a @ b + scale * square for (a, b), square in zip(pairs, squares, strict=True))
+    # Not by matrix products, whose bits depend on the number of devices.
+    g_g, l_g, l_l = (
+        sum(a[i] * b[i] for i in range(len(a))) + scale * square
+        for (a, b), square in zip(pairs, squares, strict=True)
+    )
     positive = jnp.where(constrained, l_l, g_g) > 0
     scale = jnp.where(positive, scale, initial)
     l_g, l_l = (

@@ -146,7 +146,8 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
         scaled = rivals * (1 / temperature)[:, None]
         loss = temperature * jax.nn.logsumexp(scaled, axis=1)
         seen = Evaluation(loss, margin, magnitude, -jnp.expm1(-loss / temperature))
-        return loss.sum(), (seen, jax.lax.stop_gradient(rivals - loss[:, None]))
+        shares = jax.nn.softmax(jax.lax.stop_gradient(scaled), axis=1)
+        return loss.sum(), (seen, shares)
 
     gradient, (seen, shares) = jax.grad(total_loss, has_aux=True)(points)
     return seen, shares, gradient
@@ -161,8 +162,8 @@ def _products(vectors, found, s, y):
 def _moved(lane, move, vectors, found, shares, y):
     """The vectors after a move, but for what averaging does."""
     better, to_trial, to_x, _, to_shares, weight = (each[:, None] for each in move)
-    least = TUNING.least_share * lane.temperature[:, None]
-    offsets = jnp.where(to_shares, jnp.maximum(shares, least), vectors.offsets)
+    logarithms = jnp.maximum(jnp.log(shares), TUNING.least_share)
+    offsets = jnp.where(to_shares, lane.temperature[:, None] * logarithms, vectors.offsets)
     point = jnp.where(to_trial, vectors.trial, vectors.point)
     mean = jnp.where(weight == 1, found, vectors.gradient + weight * y)
     return vectors._replace(

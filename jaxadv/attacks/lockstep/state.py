@@ -261,4 +261,4 @@ def c_along_r(
 
 def strength(lane: Lane) -> Float[jax.Array, "*lanes"]:
     """c, but in SQP for the gap, of whose gradient the loss has the share AIM at the minimiser."""
-    return lane.bracket.c / jnp.where(lane.stage == Stage.SQP, TUNING.aim, 1.0)
+    return lane.bracket.c * jnp.where(lane.stage == Stage.SQP, 1 / TUNING.aim, 1.0)
