@@ -28,7 +28,7 @@ class AttackResult(NamedTuple):
     x_adv: Float[np.ndarray, "B ..."]  # in [0, 1]; if it failed, some image tried
     success: Bool[np.ndarray, "B ..."]  # x_adv is classified as the target
     distortion: Float[np.ndarray, "B ..."]  # root mean square of x_adv − x, even if it failed
-    c: Float[np.ndarray, "B ..."]  # the c of the descent that found x_adv
+    c: Float[np.ndarray, "B ..."]  # the c of the step or descent that found x_adv
     evaluations: Int[np.ndarray, "B ..."]  # gradients of the network spent
     status: Int8[np.ndarray, "B ..."]  # a Status
     target: Int[np.ndarray, "B ..."]  # the class to reach

@@ -43,9 +43,8 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
         bracket.failed <= bracket.succeeded * options.bracket
     )
     seen = lane.point.seen
-    whole = lane._replace(step=jnp.ones_like(lane.step))
     growth = -lane.point.r_g / jnp.maximum(seen.others, TUNING.least_part)
-    polish = entering(on_ray(options, whole, seen, growth), Stage.POLISH, lane.temperature)
+    polish = polishing(options, lane, seen, growth, lane.temperature)
     if options.temperature is None:
         # At T = 1 many classes may share in the loss: it does not tell where the boundary is.
         return select(exhausted, polish, another), False
@@ -126,6 +125,18 @@ def _next_c(options, lane):
         temperature=lane.temperature * jnp.where(stuck, TUNING.soft, 1.0),
         stage=jnp.where(stuck, Stage.REFRESH, lane.stage),
     )
+
+
+def polishing(
+    options: AttackOptions,
+    lane: Lane,
+    seen: Evaluation,
+    growth: Float[jax.Array, ""],
+    temperature: Float[jax.Array, ""],
+) -> Lane:
+    """The first point on the ray from x through the lane's point, which is what was seen."""
+    whole = lane._replace(step=jnp.ones_like(lane.step))
+    return entering(on_ray(options, whole, seen, growth), Stage.POLISH, temperature)
 
 
 def on_ray(

@@ -12,17 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jaxadv.attacks.lockstep.search import on_ray
+from jaxadv.attacks.lockstep.search import polishing
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
     Move,
     Products,
-    Stage,
     at_trial,
     c_along_r,
     descending_softly,
-    entering,
     penalty_and_weight,
     strength,
 )
@@ -50,13 +48,12 @@ def stepped(
     failed = ~settled & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
-    whole = lane._replace(step=jnp.ones_like(lane.step))
     goes_on = lane._replace(
         step=jnp.where(reweighed, 0.0, shorter),
         temperature=jnp.maximum(TUNING.cooling * lane.temperature, _coldest(lane)),
     )
-    polish = on_ray(options, whole, seen, -products.r_g)
-    polish = entering(polish, Stage.POLISH, TUNING.tie * lane.start.temperature)
+    sharpest = TUNING.tie * lane.start.temperature
+    polish = polishing(options, lane, seen, -products.r_g, sharpest)
     ended = select(settled, polish, descending_softly(lane, TUNING.soft))
     weight = jnp.where(accepted, 1.0, stay.weight)
     move = stay._replace(to_trial=accepted & ~anew, to_x=failed, to_shares=reweighed, weight=weight)
@@ -81,11 +78,10 @@ def c_of_step(
 
 def _lowers(options, lane, seen, products) -> Bool[jax.Array, ""]:
     """Whether the step lowers c|r| and what is missing to the boundary, an exact penalty."""
-    penalties = [
-        penalty_and_weight(options, lane, r_r)[0] for r_r in (products.r_r, lane.point.r_r)
-    ]
+    penalty, _ = penalty_and_weight(options, lane, products.r_r)
+    old_penalty, _ = penalty_and_weight(options, lane, lane.point.r_r)
     missing, before = (jnp.maximum(at.loss, 0) for at in (seen, lane.point.seen))
-    change = strength(lane) * (penalties[0] - penalties[1])
+    change = strength(lane) * (penalty - old_penalty)
     return change + TUNING.exact * (missing - before) <= 0
 
 

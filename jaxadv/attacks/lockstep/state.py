@@ -255,7 +255,7 @@ def penalty_and_weight(
 def c_along_r(
     options: AttackOptions, lane: Lane, r_r: Float[jax.Array, "*"], r_g: Float[jax.Array, "*"]
 ) -> Float[jax.Array, "*"]:
-    """C for which c|r| + loss is stationary along r, if the others are to have the share AIM."""
+    """The c for which c|r| + loss is stationary along r, if others are to have the share AIM."""
     return -TUNING.aim * r_g / (penalty_and_weight(options, lane, r_r)[1] * r_r)
 
 
