@@ -71,8 +71,8 @@ def step_to_minimiser(
     newton = cauchy + jnp.where(free, _correction(model, cauchy, free), 0.0)
     projected = jnp.clip(newton, -down, up)
     further = newton - cauchy
-    room = jnp.where(further > 0, up, -down) - cauchy
-    fraction = jnp.min(jnp.where(room / further < 1, room / further, 1.0))
+    room = (jnp.where(further > 0, up, -down) - cauchy) / jnp.where(further == 0, 1.0, further)
+    fraction = jnp.min(jnp.where((further != 0) & (room < 1), room, 1.0))
     cut = jnp.clip(cauchy + fraction * further, -down, up)
     step = jnp.where(gradient @ projected < 0.5 * (gradient @ newton), projected, cut)
     return jnp.where(gradient @ step < 0, step, cauchy)  # NaN

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxadv.solvers import compact, lbfgsb
@@ -95,8 +95,21 @@ def step_of_the_model(x, g, s, y, count, theta):
     return compact.step_to_minimiser(model, g, x, 1 - x)
 
 
+CUT = (  # before another bound is met, while pixel 1 is held at its upper one
+    np.array([0.5, 1, 0.5, 0, 0.25, 0]),
+    np.array([-3, -3, 2, -0.5, 0, -1]),
+    [
+        (np.array([2.6, 0, 1.3, 0.2, -1.4, 1.3]), np.array([23.6, -1.8, 21.6, 7.9, -2.3, 22.6])),
+        (np.array([0.3, 0.1, 0.3, -0.4, 2, 3]), np.array([14.1, -0.5, 10.2, 6.5, 13.6, 30.4])),
+        (np.array([1.4, -0.2, -1.4, 0.8, -0.7, 0]), np.array([5.9, -2.2, -1.5, 5.3, 2, -0.7])),
+    ],
+    7.0,
+)
+
+
 @settings(max_examples=300, deadline=None)
 @given(box_models())
+@example(CUT)
 def test_minimiser_of_the_model(box_model):
     x, g, pairs, theta = box_model
     padded = np.zeros((2, MEMORY, len(x)))
