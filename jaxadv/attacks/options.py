@@ -43,7 +43,7 @@ class AttackOptions:
     tol: float = 3e-6
     """A descent ends when a step lowers the objective by less, relative to c‖r‖², or by less than
     1e-4 where gradients are averaged. Where the boundary is smooth, the last step is small by its
-    root. Lockstep only."""
+    power of 0.4. Lockstep only."""
     history_size: int = 4
     """Pairs that L-BFGS keeps."""
     c_steps: int = 8

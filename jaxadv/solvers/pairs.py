@@ -103,11 +103,11 @@ def directions(
         products, along, squares, missing, valid, weight
     )
     # By age, not by slot: the sum's last bits must not depend on when a problem has started.
-    direction = scale[:, None] * (gradient + (multiplier - 1)[:, None] * of_loss)
+    direction = gradient + (multiplier - 1)[:, None] * of_loss
     for age in range(2 * memory):
         vector = jax.lax.dynamic_index_in_dim(pairs.vectors, rows[age], 1, keepdims=False)
         direction += coefficients[:, age, None] * vector
-    return direction, multiplier
+    return scale[:, None] * direction, multiplier
 
 
 def _finite(vector):
@@ -117,6 +117,9 @@ def _finite(vector):
 def _combined(products, along, squares, missing, valid, weight):
     """For one lane: what the step has of each vector, newest first, and of the gradients.
 
+    The same bits on any number of devices: XLA may divide by what is broadcast, or multiply by its
+    inverse, and in a sum of two products may round either. So there are neither.
+
     Args:
       products: (2m, 2m) of the vectors.
       along: (2m,) of the vectors and the objective's gradient g, and that of the loss, l.
@@ -124,17 +127,17 @@ def _combined(products, along, squares, missing, valid, weight):
       missing: the loss, or NaN.
       valid: (m,) which pairs there are.
       weight: w.
+
+    Returns:
+      What −H·g has of each vector, relative to what it has of g, which is next; the multiplier.
     """
     constrained = ~jnp.isnan(missing)
     initial = jnp.where(constrained, 1.0, 0.5) / weight
-    (of_g, scale), (of_l, _) = (
-        _two_loops(products, each, valid, weight, initial) for each in along
-    )
+    recursion = jax.vmap(_two_loops, in_axes=(None, 0, None, None, None), out_axes=(0, None))
+    (of_g, of_l), scale = recursion(products, jnp.stack(along), valid, weight, initial)
     pairs = ((of_g, along[0]), (of_g, along[1]), (of_l, along[1]))  # g·Hg, l·Hg, l·Hl
-    # Not by matrix products, whose bits depend on the number of devices.
     g_g, l_g, l_l = (
-        sum(a[i] * b[i] for i in range(len(a))) + scale * square
-        for (a, b), square in zip(pairs, squares, strict=True)
+        scale * _plus_products(square, a, b) for (a, b), square in zip(pairs, squares, strict=True)
     )
     positive = jnp.where(constrained, l_l, g_g) > 0
     scale = jnp.where(positive, scale, initial)
@@ -143,12 +146,12 @@ def _combined(products, along, squares, missing, valid, weight):
         for curved, square in zip((l_g, l_l), squares[1:], strict=True)
     )
     multiplier = jnp.where(constrained, 1 + (missing - l_g) / jnp.maximum(l_l, 1e-30), 1.0)
-    coefficients = of_g + jnp.where(constrained, (multiplier - 1) * of_l, 0.0)
-    return -jnp.where(positive, coefficients, 0.0), -scale, multiplier
+    coefficients = of_g + (multiplier - 1) * jnp.where(constrained, of_l, 0.0)
+    return jnp.where(positive, coefficients, 0.0), -scale, multiplier
 
 
 def _two_loops(products, along, valid, weight, initial):
-    """For one lane: what H·gradient has of each vector, newest first, and of the gradient.
+    """For one lane: what H·gradient has of each vector, newest first, relative to the gradient.
 
     Args:
       products: (2m, 2m) of the vectors.
@@ -156,6 +159,9 @@ def _two_loops(products, along, valid, weight, initial):
       valid: (m,) which pairs there are.
       weight: w.
       initial: H without pairs.
+
+    Returns:
+      The coefficients; what H·gradient has of the gradient.
     """
     m = len(valid)
     s_s, s_y, y_y = products[:m, :m], products[:m, m:], products[m:, m:]
@@ -165,17 +171,26 @@ def _two_loops(products, along, valid, weight, initial):
     s_y = s_y + weight * s_s
     use = [valid[i] & (s_y[i, i] > 0) for i in range(m)]
     curvature = [jnp.where(use[i], s_y[i, i], 1.0) for i in range(m)]
-    alpha, beta = [], {}
+    rho = [1 / each for each in curvature]
+    left, alpha, beta = [], [], {}
     for i in range(m):
-        left = s_q[i] - sum(alpha[j] * s_y[i, j] for j in range(i))
-        alpha.append(jnp.where(use[i], left / curvature[i], 0.0))
+        left.append(_plus_products(s_q[i], [-each for each in alpha], s_y[i]))
+        alpha.append(jnp.where(use[i], left[i] * rho[i], 0.0))
     scale = initial
     for i in reversed(range(m)):
         scale = jnp.where(use[i], curvature[i] / jnp.maximum(y_y[i, i], 1e-30), scale)
     for i in reversed(range(m)):
-        left = scale * (y_q[i] - sum(alpha[j] * y_y[i, j] for j in range(m)))
-        left = left + sum(beta[j] * s_y[j, i] for j in beta)
-        beta[i] = jnp.where(use[i], alpha[i] - left / curvature[i], 0.0)
-    alphas, betas = jnp.stack(alpha), jnp.stack([beta[i] for i in range(m)])
-    of_s, of_y = betas - scale * weight * alphas, -scale * alphas
-    return jnp.append(of_s, of_y), scale
+        of_s = left[i] - scale * _plus_products(y_q[i], [-each for each in alpha], y_y[i])
+        of_s = _plus_products(of_s, [-each for each in beta.values()], [s_y[j, i] for j in beta])
+        beta[i] = jnp.where(use[i], of_s * rho[i], 0.0)
+    inverse = 1 / scale
+    betas = jnp.stack([jnp.where(use[i], beta[i] * inverse, 0.0) for i in range(m)])
+    alphas = jnp.stack(alpha)
+    return jnp.append(betas - weight * alphas, -alphas), scale
+
+
+def _plus_products(total, a, b):
+    """A sum that begins with `total`, of products up to the end of the shorter."""
+    for i in range(min(len(a), len(b))):
+        total = total + a[i] * b[i]
+    return total

@@ -14,10 +14,11 @@ def nonsmooth(params, x):
     return jnp.where(jnp.abs(x[:, :1] - 0.5) > slab, jnp.nan, jnp.stack([lead, -lead], axis=1))
 
 
-def nonsmooth_problem():
+def nonsmooth_problem(frequency=50):
+    """At the lower frequency, most ripples are wider than the noise that tells what is smooth."""
     rng = np.random.default_rng(0)
-    slope, frequencies = rng.normal(size=100), 10 * rng.normal(size=(100, 60))
-    params = (*map(np.float32, (slope, frequencies, 0.015, np.inf)),)
+    slope, frequencies = rng.normal(size=100), frequency * rng.normal(size=(100, 60))
+    params = (*map(np.float32, (slope, frequencies, 0.15 / frequency, np.inf)),)
     x = rng.uniform(0.2, 0.8, size=(24, 100)).astype(np.float32)
     return params, x, 1 - np.argmax(nonsmooth(params, x), axis=1)
 
@@ -46,7 +47,7 @@ def test_a_budget_that_leaves_no_averaging_is_spent_on_descents_as_where_there_i
     """Once the temperature was raised all the same, and fewer targets were reached."""
     problem = nonsmooth_problem()
     probed = attack(*problem, max_evaluations=40)
-    plain = attack(*problem, max_evaluations=38, smoothing_steps=0)
+    plain = attack(*problem, max_evaluations=40, smoothing_steps=0)
     np.testing.assert_array_equal(probed.x_adv, plain.x_adv)
 
 
@@ -59,7 +60,7 @@ def test_smooth_boundaries_are_not_averaged(attacked):
 
 def test_nan_ends_the_averaging():
     """Noise reaches the NaN; descents do not, as pixel 0 has no gradient."""
-    params, x, _ = nonsmooth_problem()
+    params, x, _ = nonsmooth_problem(frequency=10)
     for array in params[:2]:
         array[0] = 0
     x[:, 0] = 0.5
@@ -68,7 +69,7 @@ def test_nan_ends_the_averaging():
     found, undisturbed = attack(near, x, target), attack(params, x, target)
     plain = attack(params, x, target, smoothing_steps=0)
     assert np.isfinite(found.x_adv).all()
-    was_averaged = undisturbed.evaluations > 200
+    was_averaged = undisturbed.by_stage[:, Stage.AVERAGE] > 0
     met = was_averaged & (found.evaluations < undisturbed.evaluations / 2)
     assert met.sum() >= was_averaged.sum() / 2
     np.testing.assert_array_less(found.distortion, 1.01 * plain.distortion)

@@ -33,7 +33,7 @@ from jaxadv.solvers.trees import select
 def probed(
     options: AttackOptions, lane: Lane, seen: Evaluation, products: Products, stay: Move
 ) -> tuple[Lane, Move]:
-    """Compares gradients at two points displaced by noise: is the boundary smooth?"""
+    """Is the boundary smooth? Compares gradients at x and at a point displaced by noise."""
     squares = lane.point.g_g, products.g_g
     cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
     smooth = cosine >= TUNING.nonsmooth  # NaN is not
@@ -41,13 +41,10 @@ def probed(
     steps = jnp.where(averages, affordable_averaging(options, lane), 0)
     factor = jnp.where(steps > 0, TUNING.nonsmooth_temperature, 1.0)
     start = lane.start._replace(temperature=factor * lane.start.temperature)
-    lane = lane._replace(point=lane.point._replace(g_g=products.g_g))
     descend = lane._replace(start=start, averaging_steps=steps)
     descend = entering(descend, Stage.REFRESH, TUNING.soft * start.temperature)
-    sqp = entering_sqp(lane)
-    first = lane.spent == 1
-    after = select(smooth, sqp, descend)
-    return select(first, lane, after), stay._replace(weight=first.astype(stay.weight.dtype))
+    sqp = entering(lane, Stage.SQP, TUNING.cooling * lane.temperature)
+    return select(smooth, sqp, descend), stay
 
 
 def from_minimiser(options: AttackOptions, lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
@@ -153,5 +150,6 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
     scattered = (lane.round > 0) & ~nonsmooth(lane)
-    noise = jnp.where(scattered, TUNING.scattering, TUNING.noise)
+    averaging = jnp.where(scattered, TUNING.scattering, TUNING.noise)
+    noise = jnp.where(probing, TUNING.probing, averaging)
     return TUNING.shift * (steps % TUNING.windows), noise * share * unit

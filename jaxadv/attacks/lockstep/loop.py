@@ -142,10 +142,13 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
         logits = logits - lead[:, None] * jax.nn.one_hot(target, logits.shape[1], dtype=lead.dtype)
         at_target, others = target_and_others(logits, target)
         rivals = jnp.where(descends(stage)[:, None], logits, others) + offsets - at_target[:, None]
+        gap = jax.lax.stop_gradient(-margin)  # which lanes know after the first gradient
+        hot = jnp.maximum(TUNING.hot * gap, temperature)
+        used = jnp.where(stage == Stage.START, hot, temperature)
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
-        scaled = rivals * (1 / temperature)[:, None]
-        loss = temperature * jax.nn.logsumexp(scaled, axis=1)
-        seen = Evaluation(loss, margin, magnitude, -jnp.expm1(-loss / temperature))
+        scaled = rivals * (1 / used)[:, None]
+        loss = used * jax.nn.logsumexp(scaled, axis=1)
+        seen = Evaluation(loss, margin, magnitude, -jnp.expm1(-loss / used))
         shares = jax.nn.softmax(jax.lax.stop_gradient(scaled), axis=1)
         return loss.sum(), (seen, shares)
 
@@ -265,7 +268,7 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
     def of_lanes(rows, where, state):
         x, trial, found = state
         at, result, out, now, following = rows_of(held, rows)
-        last = jnp.where(jnp.isfinite(now.point), now.point, now.x)
+        last = jnp.where(jnp.isfinite(now.point), now.point, _at(images, at))
         result = result._replace(
             image=jnp.where(result.success[:, None], result.image, last),
             finite=(result.finite & jnp.isfinite(now.gradient).all(axis=1)) | out,

@@ -41,7 +41,7 @@ def stepped(
     anew = lane.step == 0
     accepted = finite & (anew | _lowers(options, lane, seen, products))
     lenience = 10 ** (jnp.maximum(lane.spent - TUNING.strict_steps, 0) / 10)
-    tol = lenience * options.tol**0.5
+    tol = lenience * options.tol**TUNING.power
     still = accepted & ~anew & _is_still(options, lane, seen, products, tol)
     settled = still & (_rounded_off(options, lane, seen) <= TUNING.agreement * tol * lane.start.gap)
     shorter = jnp.where(accepted, 1.0, TUNING.shortened * lane.step)

@@ -46,7 +46,7 @@ from jaxadv.solvers.trees import select, select_changes
 
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},
-    Stage.PROBE: {Stage.PROBE, Stage.SQP, Stage.REFRESH},
+    Stage.PROBE: {Stage.SQP, Stage.REFRESH},
     Stage.SQP: {Stage.SQP, Stage.POLISH, Stage.REFRESH},
     Stage.AVERAGE: {Stage.AVERAGE, Stage.SQP, Stage.REFRESH},
     Stage.REFRESH: {Stage.DESCEND},
@@ -112,8 +112,7 @@ def _started(options, lane, seen, products, stay):
         bracket=lane.bracket._replace(c=jnp.where(usable, c, 1.0)),
     )
     descend = entering(lane, Stage.REFRESH, TUNING.soft * final if sharp else final)
-    # At so high a temperature all classes count, and a tie does not look non-smooth.
-    probe = entering(lane, Stage.PROBE, gap)
+    probe = entering(lane, Stage.PROBE, TUNING.hot * gap)
     lane = probe if sharp else descend
     move = stay._replace(to_x=jnp.array(True), weight=jnp.ones_like(gap))
     return lane._replace(stage=jnp.where(over, Stage.DONE, lane.stage)), move
@@ -162,7 +161,8 @@ def _polished(options, lane, seen, products, stay):
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
-    missed = over & ~success & ~lane.fine  # after SQP, as where classes tie
+    far = products.r_r > TUNING.too_far**2 * lane.start.r_r
+    missed = over & ~lane.fine & (~success | far)  # after SQP
     hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
     restarts = over & hard & (lane.averaging_steps == 0)
     softly = descending_softly(lane, jnp.where(missed, TUNING.soft, TUNING.very_soft))

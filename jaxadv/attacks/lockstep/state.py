@@ -17,7 +17,7 @@ class Stage(enum.IntEnum):
     """What a lane's next gradient is for; `stages` has what follows which."""
 
     START = 0  # the gap at x
-    PROBE = 1  # the gap to all other classes, at two points displaced by noise
+    PROBE = 1  # the gap at a point displaced by noise
     SQP = 2  # the gap after a step of sequential quadratic programming
     AVERAGE = 3  # the gap at a point displaced by noise
     REFRESH = 4  # the loss at the point, at a new temperature

@@ -42,15 +42,17 @@ class Tuning(NamedTuple):
     """Factor by which a refused step is shortened. FC 0, 0 (+1, +90)."""
     multiplier: float = 4.0
     """Factor by which c may differ from that for which c|r| + loss is stationary along r."""
-    small: float = 0.06
-    """Share of ‖r‖² that the square of the last step may have, times the root of the tolerance.
+    power: float = 0.4
+    """Of the tolerance, by which the end of the steps depends on it."""
+    small: float = 0.017
+    """Share of ‖r‖² that the square of the last step may have, times that.
     FC 0, +0.01 (+5, −3)."""
     flat: float = 3.0
     """Times as much, relative to c‖r‖², is what it may gain. FC 0, 0 (+2, 0)."""
     near: float = 0.003
     """Of the gap at x: what may be missing to the boundary."""
-    agreement: float = 0.17
-    """Of the gap at x: what log Σ exp may round off, times the root of the tolerance. FC 0, +0.01
+    agreement: float = 0.048
+    """Of the gap at x: what log Σ exp may round off, times the same. FC 0, +0.01
     (+8, −4)."""
     least_share: float = -3.5
     """Logarithm of the share that a class has in the gap, at least. FC +0.03, 0 (−5, −1)."""
@@ -59,6 +61,9 @@ class Tuning(NamedTuple):
     +13)."""
     sqp_steps: int = 40
     """Gradients after which descents follow. FC −0.05, 0 (+110, −3)."""
+
+    too_far: float = 2.5
+    """Times as far as the boundary would be, were the logits linear: descents follow."""
 
     # Search over c, by the probability of the other classes: ½ on a boundary of two
     aim: float = 0.45
@@ -123,6 +128,8 @@ class Tuning(NamedTuple):
     noise: float = 1.5
     """Root mean square of the noise at first, in units of that of r. FC 0, +0.05 (−1, +17);
     LeNet-5 +0.09, −0.43 (−7, +10)."""
+    probing: float = 0.1
+    """The same, of what tells whether the boundary is smooth."""
     shift: int = 101
     """Pixels by which the window on the noise moves; not a side of any common image. FC +0.02,
     +0.03 (+1, +1); LeNet-5 −0.67, −0.38 (+3, +2)."""
@@ -133,7 +140,7 @@ class Tuning(NamedTuple):
     averaging: tuple[float, float] = (0.4, 0.01)
     """Weight of a new gradient in the average, at first and at least. LeNet-5 −0.46, +0.01 (+2,
     0)."""
-    nonsmooth: float = 0.9
+    nonsmooth: float = 0.994
     """The boundary is non-smooth if gradients at displaced points have a smaller cosine. FC 0,
     +0.04 (−2, +813); LeNet-5 +1.52, −0.10 (−33, +10)."""
     nonsmooth_temperature: float = 3.0
