@@ -42,8 +42,8 @@ class AttackOptions:
     """Attack an image that took long once more, from a much softer loss. Lockstep only."""
     tol: float = 3e-6
     """A descent ends when a step lowers the objective by less, relative to c‖r‖², or by less than
-    1e-4 where gradients are averaged. Where the boundary is smooth, the last step is small by its
-    power of 0.4. Lockstep only."""
+    1e-4 where gradients are averaged. Where the boundary is smooth, the square of the last step
+    is to be less than 0.017 tol^0.4 of ‖r‖². Lockstep only."""
     history_size: int = 4
     """Pairs that L-BFGS keeps."""
     c_steps: int = 8

@@ -142,8 +142,8 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
         logits = logits - lead[:, None] * jax.nn.one_hot(target, logits.shape[1], dtype=lead.dtype)
         at_target, others = target_and_others(logits, target)
         rivals = jnp.where(descends(stage)[:, None], logits, others) + offsets - at_target[:, None]
-        gap = jax.lax.stop_gradient(-margin)  # which lanes know after the first gradient
-        hot = jnp.maximum(TUNING.hot * gap, temperature)
+        # At x the temperature follows from the gap, which no lane knows before this gradient.
+        hot = jnp.maximum(TUNING.hot * jax.lax.stop_gradient(-margin), temperature)
         used = jnp.where(stage == Stage.START, hot, temperature)
         # A product: XLA makes one of a quotient or not, depending on the number of devices.
         scaled = rivals * (1 / used)[:, None]
@@ -268,6 +268,7 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
     def of_lanes(rows, where, state):
         x, trial, found = state
         at, result, out, now, following = rows_of(held, rows)
+        # From the queue: XLA would copy all x if they were read here, where they are written.
         last = jnp.where(jnp.isfinite(now.point), now.point, _at(images, at))
         result = result._replace(
             image=jnp.where(result.success[:, None], result.image, last),

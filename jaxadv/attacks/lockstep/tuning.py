@@ -43,9 +43,9 @@ class Tuning(NamedTuple):
     multiplier: float = 4.0
     """Factor by which c may differ from that for which c|r| + loss is stationary along r."""
     power: float = 0.4
-    """Of the tolerance, by which the end of the steps depends on it."""
+    """The exponent of the tolerance, in what follows."""
     small: float = 0.017
-    """Share of ‖r‖² that the square of the last step may have, times that.
+    """Share of ‖r‖² that the square of the last step may have, times the tolerance to that power.
     FC 0, +0.01 (+5, −3)."""
     flat: float = 3.0
     """Times as much, relative to c‖r‖², is what it may gain. FC 0, 0 (+2, 0)."""
