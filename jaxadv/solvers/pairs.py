@@ -190,7 +190,7 @@ def _two_loops(products, along, valid, weight, initial):
 
 
 def _plus_products(total, a, b):
-    """A sum that begins with `total`, of products up to the end of the shorter."""
-    for i in range(min(len(a), len(b))):
+    """The sum of `total` and all aᵢ bᵢ, one after the other; b may be longer."""
+    for i in range(len(a)):
         total = total + a[i] * b[i]
     return total

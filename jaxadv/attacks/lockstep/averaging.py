@@ -43,6 +43,7 @@ def probed(
     start = lane.start._replace(temperature=factor * lane.start.temperature)
     descend = lane._replace(start=start, averaging_steps=steps)
     descend = entering(descend, Stage.REFRESH, TUNING.soft * start.temperature)
+    # From x, whose gradient is there already, as after any accepted step.
     sqp = entering(lane, Stage.SQP, TUNING.cooling * lane.temperature)
     return select(smooth, sqp, descend), stay
 
