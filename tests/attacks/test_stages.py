@@ -49,7 +49,8 @@ def transitions():
     evaluate = functools.partial(loop._evaluate, network, params, (PIXELS,))
     tick_once = jax.jit(loop._tick, static_argnums=2)
     noise = noise_for(x[0])
-    lane = loop._loaded((x, target, jnp.zeros(LANES)), jnp.array(LANES), jnp.arange(LANES))
+    load = jax.jit(loop._loaded)
+    lane = load((x, target, np.zeros(LANES, "f4")), np.array(LANES), np.arange(LANES))
     state = (
         lane,
         Vectors(x, x, 0 * x, 0 * x, x, x, jnp.zeros((LANES, 10))),
@@ -108,9 +109,10 @@ def test_c_of_a_step_stays_near_what_is_stationary_along_r():
     one = jnp.ones(len(multipliers))
     at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
     none = jnp.zeros(len(multipliers), int)
-    lane = jax.vmap(loaded, in_axes=(0, 0, None, 0))(none, none, jnp.array(1), 0 * one)
+    load = jax.jit(jax.vmap(loaded, in_axes=(0, 0, None, 0)))
+    lane = load(none, none, jnp.array(1), 0 * one)
     lane = lane._replace(point=Point(at, r_r=one, r_g=-one, g_g=one))
-    c = c_of_step(AttackOptions(), lane, multipliers)
+    c = np.asarray(jax.jit(c_of_step)(AttackOptions(), lane, multipliers))
     stationary = TUNING.aim / 2  # 2c r = AIM g, along r
     assert c[1] == TUNING.multiplier * stationary  # from c = 1
     assert c[4] == 1  # NaN changes nothing

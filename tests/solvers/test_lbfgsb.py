@@ -29,8 +29,9 @@ def test_state_belongs_to_params_after_a_long_step():
     a, b, minimiser = map(jnp.asarray, least_squares())
     x = jnp.full_like(minimiser, 0.5)
     solver = LBFGSB(half_square, stepsize=1.5)
-    x, state = solver.update(x, solver.init_state(x, unit_box(x), a, b), unit_box(x), a, b)
-    value, grad = jax.value_and_grad(half_square)(x, a, b)
+    state = jax.jit(solver.init_state)(x, unit_box(x), a, b)
+    x, state = jax.jit(solver.update)(x, state, unit_box(x), a, b)
+    value, grad = jax.jit(jax.value_and_grad(half_square))(x, a, b)
     np.testing.assert_allclose(state.value, value, rtol=1e-5)
     np.testing.assert_allclose(state.grad, grad, rtol=1e-4, atol=1e-4)
 
@@ -65,11 +66,12 @@ def test_lane_with_nan_does_not_harm_others():
     a, b, minimiser = map(jnp.asarray, least_squares())
     solver = LBFGSB(lambda x, weight: weight * half_square(x, a, b), **OPTIONS)
     box = unit_box(minimiser)
+    init = jax.jit(jax.vmap(lambda x, weight: solver.init_state(x, box, weight)))
     update = jax.jit(jax.vmap(lambda x, state, weight: solver.update(x, state, box, weight)))
     results = []
     for weights in jnp.array([[1.0, 1.0, 1.0], [1.0, jnp.nan, 1.0]]):
         x = jax.random.uniform(jax.random.key(0), (3, len(minimiser)))
-        state = jax.vmap(lambda x, weight: solver.init_state(x, box, weight))(x, weights)
+        state = init(x, weights)
         for _ in range(40):
             x, state = update(x, state, weights)
         results.append(np.asarray(x))
@@ -104,7 +106,7 @@ def test_failed_line_search_restarts_from_steepest_descent(linesearch):
         return value, jnp.where(value < wrong_below, -grad, grad)
 
     solver = LBFGSB(misleading, value_and_grad=True, linesearch=linesearch, maxls=12, **OPTIONS)
-    state, x, update = solver.init_state(start, box), start, jax.jit(solver.update)
+    state, x, update = jax.jit(solver.init_state)(start, box), start, jax.jit(solver.update)
     while not state.failed_linesearch:
         before, (x, state) = state, update(x, state, box)
         assert state.num_grad_eval - before.num_grad_eval <= 13 or linesearch != "zoom"
@@ -119,7 +121,7 @@ def test_implicit_derivative_of_the_minimiser(x64):
     solver = LBFGSB(half_square, maxiter=500, tol=1e-10)
     box = unit_box(jnp.asarray(minimiser))
     run = jax.jit(lambda b: solver.run(jnp.full(30, 0.5), box, a, b).params)
-    found = jax.jacobian(run)(b)
+    found = jax.jit(jax.jacobian(run))(b)
     free = (minimiser > 0) & (minimiser < 1)
     expected = np.zeros_like(found)
     expected[free] = np.linalg.pinv(a[:, free])
