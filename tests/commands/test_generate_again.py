@@ -14,7 +14,14 @@ import pytest
 from own_model import files, put
 
 from jaxadv import generate
+from jaxadv.reports.page import charts
 from jaxadv.storage.folder import Folder
+
+
+@pytest.fixture(autouse=True)
+def not_drawn(monkeypatch):
+    """Charts take a third of the time of a run, and are those of `reference`, which writes them."""
+    monkeypatch.setattr(charts, "_svg", lambda figure: b"<svg/>")
 
 
 @pytest.fixture

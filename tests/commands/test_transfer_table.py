@@ -120,6 +120,14 @@ def test_files(run, figures):
         assert f"\n| {model['name']} | {100 * model['train_error']:.2f}" in text
 
 
+@pytest.fixture
+def not_drawn(monkeypatch):
+    """What takes most of the time of a run again."""
+    for report in (transfer_table.report, transfer_table.robustness):
+        monkeypatch.setattr(report, "draw", lambda *args: None)
+
+
+@pytest.mark.usefixtures("not_drawn")
 def test_second_run_trains_and_attacks_nothing(run, figures, monkeypatch, capsys):
     def fail(*args, **kwargs):
         pytest.fail("computed again")
@@ -136,6 +144,7 @@ def test_second_run_trains_and_attacks_nothing(run, figures, monkeypatch, capsys
             np.testing.assert_array_equal(a[key], b[key], strict=True)
 
 
+@pytest.mark.usefixtures("not_drawn")
 def test_retrain_trains_again(run, figures):
     [kept] = (run.folder / "cache" / "weights").glob("small-*")
     before = kept.stat().st_mtime_ns

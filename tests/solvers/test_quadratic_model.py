@@ -50,7 +50,7 @@ def test_matrix_after_the_buffer_wraps(x64, solver_class):
     solver = solver_class(convex, history_size=MEMORY)
     x = jnp.linspace(-1.0, 2.0, 12)
     state, pairs, errors = solver.init_state(x, None), [], []
-    update = jax.jit(solver.update)
+    update, model = jax.jit(solver.update), jax.jit(lbfgsb._model)
     for _ in range(2 * MEMORY + 2):
         new_x, new_state = update(x, state, None)
         pairs.append(np.asarray([new_x - x, new_state.grad - state.grad]))
@@ -58,7 +58,7 @@ def test_matrix_after_the_buffer_wraps(x64, solver_class):
         if len(pairs) >= MEMORY or solver_class is LBFGSB:
             history = tuple(map(np.asarray, (state.s_history, state.y_history)))
             if solver_class is LBFGSB:
-                found = matrix_in_ours(lbfgsb._model(*history, state))
+                found = matrix_in_ours(model(*history, state))
             else:
                 found = matrix_in_the_original(*history, state.theta)
             expected = bfgs_matrix(pairs[-MEMORY:], state.theta)
