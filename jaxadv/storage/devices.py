@@ -1,5 +1,6 @@
 """Work spread over all local devices: calls, or shards of a leading axis, padded with zeros."""
 
+import functools
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -193,12 +194,12 @@ def padded(arrays: Any, size: int) -> Any:
              [0, 0],
              [0, 0]]))
     """
+    return jax.tree.map(functools.partial(_padded, size), arrays)
 
-    def pad(array):
-        missing = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
-        return np.concatenate([array, missing])
 
-    return jax.tree.map(pad, arrays)
+def _padded(size, array):
+    missing = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+    return np.concatenate([array, missing]) if len(missing) else array
 
 
 def batches(arrays: Any, size: int) -> Iterator[tuple[int, Any]]:
