@@ -18,6 +18,7 @@ from jaxadv.attacks.lockstep.state import (
     at_x,
     averaging,
     c_along_r,
+    descending_softly,
     entering,
     entering_sqp,
     finely,
@@ -33,19 +34,28 @@ from jaxadv.solvers.trees import select
 def probed(
     options: AttackOptions, lane: Lane, seen: Evaluation, products: Products, stay: Move
 ) -> tuple[Lane, Move]:
-    """Is the boundary smooth? Compares gradients at x and at a point displaced by noise."""
+    """Is the boundary smooth? Compares the gradients at two points.
+
+    Before the steps, these are x and a point displaced by little noise; where steps were refused,
+    both are displaced by as much as r.
+    """
+    before = lane.refused == 0
+    first = ~before & (lane.spent == 1)
     squares = lane.point.g_g, products.g_g
     cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
-    smooth = cosine >= TUNING.nonsmooth  # NaN is not
-    averages = (cosine < TUNING.nonsmooth) & (left_for_averaging(options, lane) > TUNING.reserve)
+    least = jnp.where(before, TUNING.nonsmooth, TUNING.nonsmooth_afar)
+    smooth = cosine >= least  # NaN is not
+    averages = (cosine < least) & (left_for_averaging(options, lane) > TUNING.reserve)
     steps = jnp.where(averages, affordable_averaging(options, lane), 0)
     factor = jnp.where(steps > 0, TUNING.nonsmooth_temperature, 1.0)
     start = lane.start._replace(temperature=factor * lane.start.temperature)
-    descend = lane._replace(start=start, averaging_steps=steps)
-    descend = entering(descend, Stage.REFRESH, TUNING.soft * start.temperature)
-    # From x, whose gradient is there already, as after any accepted step.
-    sqp = entering(lane, Stage.SQP, TUNING.cooling * lane.temperature)
-    return select(smooth, sqp, descend), stay
+    descend = descending_softly(lane._replace(start=start, averaging_steps=steps), TUNING.soft)
+    # From x, whose gradient is there already, as after any accepted step; or on from the point.
+    begin = entering(lane, Stage.SQP, TUNING.cooling * lane.temperature)
+    after = select(smooth, select(before, begin, entering_sqp(lane)), descend)
+    second = lane._replace(point=lane.point._replace(g_g=products.g_g))
+    move = stay._replace(to_x=~smooth & ~first, weight=first.astype(stay.weight.dtype))
+    return select(first, second, after), move
 
 
 def from_minimiser(options: AttackOptions, lane: Lane, steps: Int[jax.Array, ""]) -> Lane:
@@ -150,7 +160,8 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    scattered = (lane.round > 0) & ~nonsmooth(lane)
-    averaging = jnp.where(scattered, TUNING.scattering, TUNING.noise)
-    noise = jnp.where(probing, TUNING.probing, averaging)
+    scattered = ~probing & (lane.round > 0) & ~nonsmooth(lane)
+    least = probing & (lane.refused == 0)
+    noises = [TUNING.probing, TUNING.scattering]
+    noise = jnp.select([least, scattered], noises, TUNING.noise)
     return TUNING.shift * (steps % TUNING.windows), noise * share * unit

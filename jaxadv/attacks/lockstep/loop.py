@@ -216,7 +216,8 @@ def _averaged(options, noise, lane, move, vectors):
         there = select(to_zero, at_zero(options, lane, _dot(r, r), _dot(r, gradient)), lane)
         start, scale = window(there, size)
         point = jnp.where(to_zero, x + r, point)
-        displaced = point + scale * jax.lax.dynamic_slice(noise, [start], [size])
+        origin = jnp.where(lane.stage == Stage.PROBE, x, point)
+        displaced = origin + scale * jax.lax.dynamic_slice(noise, [start], [size])
         return _of_zero(there), point, jnp.clip(displaced, 0.0, 1.0)
 
     def of_lanes(rows, where, state):

@@ -18,9 +18,11 @@ from jaxadv.attacks.lockstep.state import (
     Lane,
     Move,
     Products,
+    Stage,
     at_trial,
     c_along_r,
     descending_softly,
+    entering,
     penalty_and_weight,
     strength,
 )
@@ -35,7 +37,7 @@ def stepped(
 ) -> tuple[Lane, Move]:
     """Accepts a step or shortens it; at the end, polishes, or descends where steps do not settle.
 
-    A step of length 0 evaluates the point, at a new temperature or with new multipliers.
+    Where many were refused, it is asked anew whether the boundary is smooth. A step of length 0 evaluates the point, at a new temperature or with new multipliers.
     """
     finite = jnp.isfinite(seen.loss + products.g_g)
     anew = lane.step == 0
@@ -48,10 +50,14 @@ def stepped(
     failed = ~settled & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
+    lane = lane._replace(refused=lane.refused + ~accepted)
+    doubtful = ~accepted & (lane.refused == TUNING.refusals)
     goes_on = lane._replace(
         step=jnp.where(reweighed, 0.0, shorter),
         temperature=jnp.maximum(TUNING.cooling * lane.temperature, _coldest(lane)),
     )
+    probe = entering(lane, Stage.PROBE, TUNING.hot * lane.start.gap)
+    goes_on = select(doubtful, probe, goes_on)
     sharpest = TUNING.tie * lane.start.temperature
     polish = polishing(options, lane, seen, -products.r_g, sharpest)
     ended = select(settled, polish, descending_softly(lane, TUNING.soft))

@@ -7,6 +7,7 @@ A lane works on one problem, an image and a target, in stages:
 
 - START, PROBE: how far would the boundary be, were the logits linear? Is it non-smooth?
 - SQP, where it is smooth: steps to the smallest r on the linearised boundary, each with its own c.
+  Where many are refused, PROBE again, with noise as large as r.
 - DESCEND, where it is not, or where steps do not settle: coarsely on c|r| + loss_f(x + r, l), by
   box-constrained L-BFGS, at a raised temperature, with a `search` over c. REFRESH comes before: the
   loss, at a new temperature.
@@ -46,8 +47,8 @@ from jaxadv.solvers.trees import select, select_changes
 
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},
-    Stage.PROBE: {Stage.SQP, Stage.REFRESH},
-    Stage.SQP: {Stage.SQP, Stage.POLISH, Stage.REFRESH},
+    Stage.PROBE: {Stage.PROBE, Stage.SQP, Stage.REFRESH},
+    Stage.SQP: {Stage.SQP, Stage.PROBE, Stage.POLISH, Stage.REFRESH},
     Stage.AVERAGE: {Stage.AVERAGE, Stage.SQP, Stage.REFRESH},
     Stage.REFRESH: {Stage.DESCEND},
     Stage.DESCEND: {Stage.DESCEND, Stage.REFRESH, Stage.AVERAGE, Stage.POLISH},

@@ -96,6 +96,7 @@ class Lane(NamedTuple):
     averaging_steps: jax.Array  # 0 where the boundary is smooth
     bracket: Bracket
     point: Point
+    refused: jax.Array  # steps of SQP on this problem
     step: jax.Array  # length of the step to the trial point; on the ray, the fraction of r
     best: Best
 
@@ -146,6 +147,7 @@ def loaded(
         averaging_steps=none,
         bracket=Bracket(c=one, succeeded=zero, failed=jnp.inf * one, tried=none),
         point=Point(Evaluation(zero, zero, zero, zero), zero, zero, zero),
+        refused=none,
         step=one,
         best=Best(r_r=jnp.inf * one, c=zero),
     )

@@ -63,6 +63,8 @@ class Tuning(NamedTuple):
     sqp_steps: int = 40
     """Gradients after which descents follow. FC −0.05, 0 (+110, −3)."""
 
+    refusals: int = 7
+    """Steps refused on a problem, after which it is asked again whether the boundary is smooth."""
     too_far: float = 2.5
     """Times as far as the boundary would be, were the logits linear: descents follow."""
 
@@ -130,7 +132,7 @@ class Tuning(NamedTuple):
     """Root mean square of the noise at first, in units of that of r. FC 0, +0.05 (−1, +17);
     LeNet-5 +0.09, −0.43 (−7, +10)."""
     probing: float = 0.1
-    """The same, of what tells whether the boundary is smooth."""
+    """The same, of what tells at first whether the boundary is smooth."""
     shift: int = 101
     """Pixels by which the window on the noise moves; not a side of any common image. FC +0.02,
     +0.03 (+1, +1); LeNet-5 −0.67, −0.38 (+3, +2)."""
@@ -144,6 +146,8 @@ class Tuning(NamedTuple):
     nonsmooth: float = 0.994
     """The boundary is non-smooth if the gradient there and that at x have a smaller cosine. FC 0,
     +0.02 (0, +918); LeNet-5, on 12 images, −0.47, 0 (−78, 0)."""
+    nonsmooth_afar: float = 0.9
+    """The same, of the gradients at two points displaced by `noise`, where steps were refused."""
     nonsmooth_temperature: float = 3.0
     """Of that asked for, where the boundary is non-smooth. LeNet-5 −0.62, −0.32 (0, +4)."""
     nonsmooth_tols: tuple[float, float] = (1e-2, 1e-4)
