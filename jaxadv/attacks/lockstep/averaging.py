@@ -51,11 +51,12 @@ def probed(
     start = lane.start._replace(temperature=factor * lane.start.temperature)
     descend = descending_softly(lane._replace(start=start, averaging_steps=steps), TUNING.soft)
     # From x, whose gradient is there already, as after any accepted step; or on from the point.
-    begin = entering(lane, Stage.SQP, TUNING.cooling * lane.temperature)
-    after = select(smooth, select(before, begin, entering_sqp(lane)), descend)
+    cooling = jnp.where(before, TUNING.cooling, 1.0)
+    sqp = entering(lane, Stage.SQP, cooling * lane.temperature)
+    sqp = sqp._replace(step=before.astype(lane.step.dtype))
     second = lane._replace(point=lane.point._replace(g_g=products.g_g))
     move = stay._replace(to_x=~smooth & ~first, weight=first.astype(stay.weight.dtype))
-    return select(first, second, after), move
+    return select(first, second, select(smooth, sqp, descend)), move
 
 
 def from_minimiser(options: AttackOptions, lane: Lane, steps: Int[jax.Array, ""]) -> Lane:

@@ -37,7 +37,8 @@ def stepped(
 ) -> tuple[Lane, Move]:
     """Accepts a step or shortens it; at the end, polishes, or descends where steps do not settle.
 
-    Where many were refused, it is asked anew whether the boundary is smooth. A step of length 0 evaluates the point, at a new temperature or with new multipliers.
+    Where many were refused, it is asked again whether the boundary is smooth. A step of length 0
+    evaluates the point, at a new temperature or with new multipliers.
     """
     finite = jnp.isfinite(seen.loss + products.g_g)
     anew = lane.step == 0
