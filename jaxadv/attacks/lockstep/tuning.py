@@ -10,7 +10,8 @@ class Tuning(NamedTuple):
     −0.10 %, and the gradients by −3 %; doubled, by 0.20 and 5 %. By benchmarks/sensitivity.py, on
     400 images, and on 32 for LeNet-5, where intervals are about ±0.8 %, and one image may move the
     mean by 0.3 %. A network that is not named does not change. Evidence on quadratic programming
-    but for power, small and agreement is of its first version, which probed with more noise.
+    but for power, small, agreement, strict_steps, sqp_steps and refusals is of its first version,
+    which probed with more noise.
     """
 
     # The gap at x
@@ -58,13 +59,13 @@ class Tuning(NamedTuple):
     least_share: float = -3.5
     """Logarithm of the share that a class has in the gap, at least. FC +0.03, 0 (−5, −1)."""
     strict_steps: int = 30
-    """Gradients after which tolerances grow, tenfold in ten gradients. FC +0.07, +0.01 (−10,
-    +13)."""
+    """Gradients after which tolerances grow, tenfold in ten gradients. FC +0.05, +0.01 (−9,
+    +11)."""
     sqp_steps: int = 40
-    """Gradients after which descents follow. FC −0.05, 0 (+110, −3)."""
-
+    """Gradients after which descents follow. FC −0.04, 0 (+109, 0)."""
     refusals: int = 7
-    """Steps refused on a problem, after which it is asked again whether the boundary is smooth."""
+    """Steps refused on a problem, after which it is asked again whether the boundary is smooth.
+    FC 0, 0 (+3, −2); on small networks with ReLU, docs/method.md."""
     too_far: float = 2.5
     """Times as far as the boundary would be, were the logits linear: descents follow."""
 
@@ -147,7 +148,8 @@ class Tuning(NamedTuple):
     """The boundary is non-smooth if the gradient there and that at x have a smaller cosine. FC 0,
     +0.02 (0, +918); LeNet-5, on 12 images, −0.47, 0 (−78, 0)."""
     nonsmooth_afar: float = 0.9
-    """The same, of the gradients at two points displaced by `noise`, where steps were refused."""
+    """The same, of the gradients at two points displaced by `noise`, where steps were refused. FC
+    0, +0.01 (−2, +23)."""
     nonsmooth_temperature: float = 3.0
     """Of that asked for, where the boundary is non-smooth. LeNet-5 −0.62, −0.32 (0, +4)."""
     nonsmooth_tols: tuple[float, float] = (1e-2, 1e-4)
