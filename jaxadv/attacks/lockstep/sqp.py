@@ -37,8 +37,8 @@ def stepped(
 ) -> tuple[Lane, Move]:
     """Accepts a step or shortens it; at the end, polishes, or descends where steps do not settle.
 
-    Where many were refused, it is asked again whether the boundary is smooth. A step of length 0
-    evaluates the point, at a new temperature or with new multipliers.
+    Where many were refused, the first attack asks again whether the boundary is smooth. A step of
+    length 0 evaluates the point, at a new temperature or with new multipliers.
     """
     finite = jnp.isfinite(seen.loss + products.g_g)
     anew = lane.step == 0
@@ -52,7 +52,7 @@ def stepped(
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(refused=lane.refused + ~accepted)
-    doubtful = ~accepted & (lane.refused == TUNING.refusals)
+    doubtful = ~accepted & (lane.refused == TUNING.refusals) & (lane.round == 0)
     goes_on = lane._replace(
         step=jnp.where(reweighed, 0.0, shorter),
         temperature=jnp.maximum(TUNING.cooling * lane.temperature, _coldest(lane)),

@@ -64,8 +64,8 @@ class Tuning(NamedTuple):
     sqp_steps: int = 40
     """Gradients after which descents follow. FC −0.04, 0 (+109, 0)."""
     refusals: int = 7
-    """Steps refused on a problem, after which it is asked again whether the boundary is smooth.
-    FC 0, 0 (+3, −2); on small networks with ReLU, docs/method.md."""
+    """Steps refused in the first attack, after which it is asked again whether the boundary is
+    smooth. FC 0, 0 (+3, −2); on small networks with ReLU, docs/method.md."""
     too_far: float = 2.5
     """Times as far as the boundary would be, were the logits linear: descents follow."""
 
