@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
+import jax
 import numpy as np
 from attack_report import ratio_interval
 
 from jaxadv import minimal_adversarial, zoo
-from jaxadv.attacks import queues
 from jaxadv.attacks.lockstep import averaging, loop, search, sqp, stages, state
 from jaxadv.attacks.lockstep.tuning import TUNING, Tuning
 from jaxadv.attacks.sampling import wrong_targets
@@ -106,16 +106,16 @@ def scaled(value: Any, factor: float) -> Any:
 
 @contextlib.contextmanager
 def tuned(tuning: Tuning) -> Iterator[None]:
-    """Makes attacks use other numbers; they are compiled anew."""
+    """Makes attacks use other numbers; they are traced and compiled anew."""
     for module in MODULES:
         module.TUNING = tuning
-    queues._programs.cache_clear()
+    jax.clear_caches()
     try:
         yield
     finally:
         for module in MODULES:
             module.TUNING = TUNING
-        queues._programs.cache_clear()
+        jax.clear_caches()
 
 
 def attacked(model: zoo.Model, problems: tuple[np.ndarray, np.ndarray], tuning: Tuning) -> Attacked:

@@ -124,6 +124,11 @@ def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     seen, shares, found = evaluate(
         vectors.trial, lane.target, lead, vectors.offsets, lane.temperature, lane.stage
     )
+    return _decided(options, noise, tick, lane, vectors, pairs, seen, shares, found)
+
+
+@functools.partial(jax.jit, inline=True)  # traced once for all networks
+def _decided(options, noise, tick, lane, vectors, pairs, seen, shares, found):
     s, y = vectors.trial - vectors.point, found - vectors.gradient
     products = _products(vectors, found, s, y)
     lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)
