@@ -36,6 +36,7 @@ from jaxadv.runs.console import console, progress_bars
 from jaxadv.runs.settings import check_count
 
 WIDTH = 175  # of the tables, in characters, where the terminal has fewer
+TIMED = 5.0  # seconds of runs, at least: the median of short ones, where the machine's speed varies
 ON_PHOTOGRAPHS = (
     *(OURS, QUICK),
     *(f"adv-lib {name}" for name in ("PDGD 500", "DDN 100", "FMN 100")),
@@ -155,7 +156,7 @@ def nearest_of_all(logits_fn, params, x, label, progress=None) -> AttackResult:
 
 
 def measure(given: Problems, attack: Attack) -> Measured:
-    """Runs an attack on its share of the images."""
+    """Runs an attack on its share of the images, more than once if that takes little time."""
     x, classes = given.x[: attack.images], given.classes[: attack.images]
     jax.clear_caches()  # else an attack that shares its program with another compiles nothing
     attack.classify(x)
@@ -163,17 +164,22 @@ def measure(given: Problems, attack: Attack) -> Measured:
     attack.warm_up(x, classes)
     # An untargeted attack is at work on other classes even where x is misclassified.
     compilation = time.perf_counter() - start if given.targeted else None
+    runs = []
     with progress_bars() as bars:
         task = bars.add_task(f"{given.title}: {attack.name}", total=len(x))
-        start = time.perf_counter()
-        outcome = attack.run(x, classes, lambda count: bars.advance(task, count))
-        seconds = time.perf_counter() - start
+        while True:
+            start = time.perf_counter()
+            outcome = attack.run(x, classes, lambda count: bars.advance(task, count))
+            runs.append(time.perf_counter() - start)
+            if sum(runs) >= TIMED:
+                break
+            bars.reset(task)
     single = [attack.classify(image[None])[0] for image in outcome.x_adv]
     success = {
         "batch": (attack.classify(outcome.x_adv) == classes) == given.targeted,
         "single": (np.array(single) == classes) == given.targeted,
     }
-    return Measured(outcome, success, seconds, compilation)
+    return Measured(outcome, success, float(np.median(runs)), compilation)
 
 
 main = functools.partial(command.main, check, run, Config)

@@ -48,7 +48,7 @@ smallest ‖r‖ that any attack of the table found for the image. 95 %: the per
 bootstrap over these images, each with its best.
 optimality: AttackBench's (arXiv 2404.19460): 1 for the best of every image; failures cost most.
 gradients: of the network, per image.
-images/s: without compilation.
+images/s: without compilation, by the median of runs that take 5 seconds together.
 compile s: a call of the same shapes whose targets are reached already, with nothing compiled yet.
 bare gradients: seconds per image, in those of a gradient of the network alone within a jitted loop,
 as many images side by side as our attack takes.
