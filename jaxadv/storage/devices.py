@@ -199,7 +199,7 @@ def padded(arrays: Any, size: int) -> Any:
 
 def _padded(size, array):
     missing = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
-    return np.concatenate([array, missing]) if len(missing) else array
+    return np.concatenate([array, missing])  # of the machine's byte order, which JAX needs
 
 
 def batches(arrays: Any, size: int) -> Iterator[tuple[int, Any]]:

@@ -70,9 +70,21 @@ def test_small_networks_with_relu_are_averaged_where_steps_are_refused():
     params = [np.float32(rng.normal(size=shape) * (2 / shape[0]) ** 0.5) for shape in shapes]
     x = rng.uniform(size=(64, 40)).astype(np.float32)
     farthest = np.argmin(relu_network(params, x), axis=1)
-    stages = minimal_adversarial(relu_network, params, x, farthest).by_stage > 0
-    assert (stages[:, Stage.SQP] & stages[:, Stage.AVERAGE]).mean() >= 0.3
-    assert stages[:, Stage.AVERAGE].mean() >= 0.5
+
+    def attack(**settings):
+        options = AttackOptions(**settings)
+        return minimal_adversarial(relu_network, params, x, farthest, options)
+
+    result, plain, short = attack(), attack(smoothing_steps=0), attack(max_evaluations=40)
+    stages = result.by_stage > 0
+    asked = stages[:, Stage.SQP] & stages[:, Stage.AVERAGE]
+    assert asked.mean() >= 0.3 and stages[:, Stage.AVERAGE].mean() >= 0.5
+    assert result.success.all() and plain.success.all()
+    assert result.distortion[asked].mean() < 0.99 * plain.distortion[asked].mean()
+    for each in (plain, short):  # nothing is asked that would change nothing
+        assert (each.by_stage[:, Stage.PROBE] == 1).all()
+    few = attack(smoothing_steps=2)
+    assert few.by_stage[few.by_stage[:, Stage.AVERAGE] > 0, Stage.AVERAGE].max() <= 2
 
 
 def test_nan_ends_the_averaging():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxadv import AttackOptions, all_targets, minimal_adversarial, untargeted
+from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.sampling import wrong_targets
 
 pytestmark = pytest.mark.slow
@@ -28,6 +29,9 @@ def test_more_attacks_find_smaller_distortions(mnist, mlp_on_mnist):
     assert more.success.all()
     assert ratio.max() <= 1 + 1e-6
     assert ratio.min() < 0.995
+    # Once, steps that did not settle in a further attack made it average to the end.
+    averaged = more.by_stage[once.by_stage[:, Stage.AVERAGE] == 0, Stage.AVERAGE]
+    assert averaged.max() <= 2 * 31
     assert 300 < more.evaluations.mean() < more.evaluations.max() <= 600
 
 

@@ -1,1 +1,1 @@
-"""The lockstep attack: read `loop`, `stages`, `search`, `averaging`, then `lane` and `tuning`."""
+"""The lockstep attack: `loop`, `stages`, `state`, `sqp`, `search`, `averaging`, then `tuning`."""

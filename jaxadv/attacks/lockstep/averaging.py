@@ -14,15 +14,14 @@ from jaxadv.attacks.lockstep.state import (
     Move,
     Products,
     Stage,
-    affordable_averaging,
     at_x,
     averaging,
+    averaging_after_descent,
     c_along_r,
     descending_softly,
     entering,
     entering_sqp,
     finely,
-    left_for_averaging,
     nonsmooth,
 )
 from jaxadv.attacks.lockstep.tuning import TUNING
@@ -36,17 +35,17 @@ def probed(
 ) -> tuple[Lane, Move]:
     """Is the boundary smooth? Compares the gradients at two points.
 
-    Before the steps, these are x and a point displaced by little noise; where steps were refused,
-    both are displaced by as much as r.
+    Before the steps, these are x and a point displaced from it by little noise; where steps were
+    refused, two that are displaced from x by more than the boundary is far, were the logits linear.
     """
     before = lane.refused == 0
     first = ~before & (lane.spent == 1)
     squares = lane.point.g_g, products.g_g
-    cosine = (sum(squares) - products.change) / (2 * jnp.sqrt(squares[0] * squares[1]))
+    norms = jnp.sqrt(squares[0]), jnp.sqrt(squares[1])
+    cosine = (sum(squares) - products.change) / (2 * norms[0] * norms[1])
     least = jnp.where(before, TUNING.nonsmooth, TUNING.nonsmooth_afar)
     smooth = cosine >= least  # NaN is not
-    averages = (cosine < least) & (left_for_averaging(options, lane) > TUNING.reserve)
-    steps = jnp.where(averages, affordable_averaging(options, lane), 0)
+    steps = jnp.where(cosine < least, averaging_after_descent(options, lane), 0)
     factor = jnp.where(steps > 0, TUNING.nonsmooth_temperature, 1.0)
     start = lane.start._replace(temperature=factor * lane.start.temperature)
     descend = descending_softly(lane._replace(start=start, averaging_steps=steps), TUNING.soft)

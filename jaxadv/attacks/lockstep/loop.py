@@ -121,18 +121,18 @@ def found(state: State, images: Float[jax.Array, "Q *image"]) -> Found:
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     """One gradient of every lane, and what the lanes make of it."""
     lead = lead_in_loss(options.margin, lane.start.gap, lane.start.hidden)
-    seen, shares, found = evaluate(
+    seen, shares, gradient = evaluate(
         vectors.trial, lane.target, lead, vectors.offsets, lane.temperature, lane.stage
     )
-    return _decided(options, noise, tick, lane, vectors, pairs, seen, shares, found)
+    return _decided(options, noise, tick, lane, vectors, pairs, seen, shares, gradient)
 
 
 @functools.partial(jax.jit, inline=True)  # traced once for all networks
-def _decided(options, noise, tick, lane, vectors, pairs, seen, shares, found):
-    s, y = vectors.trial - vectors.point, found - vectors.gradient
-    products = _products(vectors, found, s, y)
+def _decided(options, noise, tick, lane, vectors, pairs, seen, shares, gradient):
+    s, y = vectors.trial - vectors.point, gradient - vectors.gradient
+    products = _products(vectors, gradient, s, y)
     lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)
-    vectors = _moved(lane, move, vectors, found, shares, y)
+    vectors = _moved(lane, move, vectors, gradient, shares, y)
     lane, vectors, pairs = _aimed(options, tick, lane, move, vectors, pairs, s, y)
     lane, vectors = _averaged(options, noise, lane, move, vectors)
     return lane, vectors, pairs
@@ -161,23 +161,25 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
     return seen, shares, gradient
 
 
-def _products(vectors, found, s, y):
+def _products(vectors, gradient, s, y):
     r = vectors.trial - vectors.x
     slope = _dot(vectors.free, s)
-    return Products(_dot(r, r), _dot(r, found), _dot(found, found), _dot(y, y), _dot(s, s), slope)
+    return Products(
+        *(_dot(r, r), _dot(r, gradient), _dot(gradient, gradient)), _dot(y, y), _dot(s, s), slope
+    )
 
 
-def _moved(lane, move, vectors, found, shares, y):
+def _moved(lane, move, vectors, gradient, shares, y):
     """The vectors after a move, but for what averaging does."""
     better, to_trial, to_x, _, to_shares, weight = (each[:, None] for each in move)
     logarithms = jnp.maximum(jnp.log(shares), TUNING.least_share)
     offsets = jnp.where(to_shares, lane.temperature[:, None] * logarithms, vectors.offsets)
     point = jnp.where(to_trial, vectors.trial, vectors.point)
-    mean = jnp.where(weight == 1, found, vectors.gradient + weight * y)
+    mean = jnp.where(weight == 1, gradient, vectors.gradient + weight * y)
     return vectors._replace(
         best=jnp.where(better, vectors.trial, vectors.best),
         point=jnp.where(to_x, vectors.x, point),
-        gradient=jnp.where(weight == 0, vectors.gradient, mean),  # where found may be NaN
+        gradient=jnp.where(weight == 0, vectors.gradient, mean),  # the new one may be NaN
         offsets=jnp.where((lane.stage == Stage.SQP)[:, None], offsets, 0.0),
     )
 

@@ -20,6 +20,7 @@ from jaxadv.attacks.lockstep.state import (
     Products,
     Stage,
     at_trial,
+    averaging_after_descent,
     c_along_r,
     descending_softly,
     entering,
@@ -37,8 +38,9 @@ def stepped(
 ) -> tuple[Lane, Move]:
     """Accepts a step or shortens it; at the end, polishes, or descends where steps do not settle.
 
-    Where many were refused, the first attack asks again whether the boundary is smooth. A step of
-    length 0 evaluates the point, at a new temperature or with new multipliers.
+    Where many were refused, it is asked again whether the boundary is smooth, unless the problem
+    was averaged already, or cannot be. A step of length 0 evaluates the point, at a new temperature
+    or with new multipliers.
     """
     finite = jnp.isfinite(seen.loss + products.g_g)
     anew = lane.step == 0
@@ -52,7 +54,8 @@ def stepped(
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(refused=lane.refused + ~accepted)
-    doubtful = ~accepted & (lane.refused == TUNING.refusals) & (lane.round == 0)
+    averages = (lane.averaging_steps == 0) & (averaging_after_descent(options, lane) > 0)
+    doubtful = ~accepted & (lane.refused == TUNING.refusals) & averages
     goes_on = lane._replace(
         step=jnp.where(reweighed, 0.0, shorter),
         temperature=jnp.maximum(TUNING.cooling * lane.temperature, _coldest(lane)),
@@ -61,7 +64,9 @@ def stepped(
     goes_on = select(doubtful, probe, goes_on)
     sharpest = TUNING.tie * lane.start.temperature
     polish = polishing(options, lane, seen, -products.r_g, sharpest)
-    ended = select(settled, polish, descending_softly(lane, TUNING.soft))
+    # What began a further attack says nothing against a smooth boundary.
+    descend = lane._replace(averaging_steps=jnp.zeros_like(lane.averaging_steps))
+    ended = select(settled, polish, descending_softly(descend, TUNING.soft))
     weight = jnp.where(accepted, 1.0, stay.weight)
     move = stay._replace(to_trial=accepted & ~anew, to_x=failed, to_shares=reweighed, weight=weight)
     return select(settled | failed, ended, goes_on), move

@@ -7,7 +7,7 @@ A lane works on one problem, an image and a target, in stages:
 
 - START, PROBE: how far would the boundary be, were the logits linear? Is it non-smooth?
 - SQP, where it is smooth: steps to the smallest r on the linearised boundary, each with its own c.
-  Where many are refused, PROBE again, with noise as large as r.
+  Where many are refused, PROBE again, farther from x.
 - DESCEND, where it is not, or where steps do not settle: coarsely on c|r| + loss_f(x + r, l), by
   box-constrained L-BFGS, at a raised temperature, with a `search` over c. REFRESH comes before: the
   loss, at a new temperature.
@@ -17,7 +17,8 @@ A lane works on one problem, an image and a target, in stages:
 - POLISH: to the boundary on the ray through the minimiser.
 - DONE, the problem being solved or given up, or `max_evaluations` spent.
 
-A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere.
+A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere. With
+`rounds`, each is attacked again, from AVERAGE on: of two points, then SQP, where it is smooth.
 """
 
 import jax.numpy as jnp

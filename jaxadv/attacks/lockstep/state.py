@@ -93,10 +93,10 @@ class Lane(NamedTuple):
     start: Start
     temperature: jax.Array
     fine: jax.Array  # whether the coarse descent, or averaging, is over
-    averaging_steps: jax.Array  # 0 where the boundary is smooth
+    averaging_steps: jax.Array  # 0 where the boundary is smooth, or few, to begin a further attack
     bracket: Bracket
     point: Point
-    refused: jax.Array  # steps of SQP on this problem
+    refused: jax.Array  # how many steps of SQP were, on this problem
     step: jax.Array  # length of the step to the trial point; on the ray, the fraction of r
     best: Best
 
@@ -184,6 +184,12 @@ def affordable_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, "
 def left_for_averaging(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
     """Gradients that the budget leaves, but for those of the descent afterwards."""
     return options.max_evaluations - lane.evaluations - TUNING.reserve
+
+
+def averaging_after_descent(options: AttackOptions, lane: Lane) -> Int[jax.Array, ""]:
+    """Steps of gradient averaging that the budget leaves if a descent comes first."""
+    enough = left_for_averaging(options, lane) > TUNING.reserve
+    return jnp.where(enough, affordable_averaging(options, lane), 0)
 
 
 def best_c(lane: Lane) -> Float[jax.Array, ""]:
