@@ -113,9 +113,8 @@ def advance(
 
 def found(state: State, images: Float[jax.Array, "Q *image"]) -> Found:
     """What was found for the images of a queue that is done."""
-    lane_ticks = state.tick * len(state.lane.stage)
-    found = state.found
-    return found._replace(image=found.image.reshape(images.shape), lane_ticks=lane_ticks)
+    image = state.found.image.reshape(images.shape)
+    return state.found._replace(image=image, lane_ticks=state.tick * len(state.lane.stage))
 
 
 def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
@@ -161,12 +160,10 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
     return seen, shares, gradient
 
 
-def _products(vectors, gradient, s, y):
+def _products(vectors, g, s, y):
     r = vectors.trial - vectors.x
     slope = _dot(vectors.free, s)
-    return Products(
-        *(_dot(r, r), _dot(r, gradient), _dot(gradient, gradient)), _dot(y, y), _dot(s, s), slope
-    )
+    return Products(_dot(r, r), _dot(r, g), _dot(g, g), _dot(y, y), _dot(s, s), slope)
 
 
 def _moved(lane, move, vectors, gradient, shares, y):
@@ -192,9 +189,8 @@ def _aimed(options, tick, lane, move, vectors, pairs, s, y):
     held = ((point <= 0) & (whole > 0)) | ((point >= 1) & (whole < 0))
     free = jnp.where(held, 0.0, whole)
     accepted = move.to_trial[:, None] & ~held
-    pairs = push(
-        pairs, tick, jnp.where(accepted, s, 0.0), jnp.where(accepted, y, 0.0), move.to_trial
-    )
+    s, y = jnp.where(accepted, s, 0.0), jnp.where(accepted, y, 0.0)
+    pairs = push(pairs, tick, s, y, move.to_trial)
     learning = learns(lane.stage) & ~move.to_x
     pairs = pairs._replace(valid=pairs.valid & learning[:, None])
     sqp = lane.stage == Stage.SQP
@@ -263,8 +259,7 @@ def _at(array, problem):
 def _nothing_found(images) -> Found:
     no = jnp.zeros(len(images), bool)
     zeros, integers = jnp.zeros(len(images), images.dtype), jnp.zeros(len(images), int)
-    by_stage = jnp.zeros((len(images), Stage.DONE), int)
-    return Found(images, no, no, zeros, integers, by_stage, lane_ticks=None)
+    return Found(images, no, no, zeros, integers, jnp.zeros((len(images), Stage.DONE), int), None)
 
 
 def _refilled(queue, count, next_problem, finished, lane, vectors, found):
@@ -287,8 +282,7 @@ def _refilled(queue, count, next_problem, finished, lane, vectors, found):
         return *written((x, trial), where, (new, new)), written(found, at, result)
 
     x, trial, found = for_lanes(finished, of_lanes, (vectors.x, vectors.trial, found))
-    fresh = _loaded(queue, count, problem)
-    lane = jax.vmap(select)(finished, fresh, lane)
+    lane = jax.vmap(select)(finished, _loaded(queue, count, problem), lane)
     return lane, vectors._replace(x=x, trial=trial), found
 
 
