@@ -70,12 +70,11 @@ def test_small_networks_with_relu_are_averaged_where_steps_are_refused():
     params = [np.float32(rng.normal(size=shape) * (2 / shape[0]) ** 0.5) for shape in shapes]
     x = rng.uniform(size=(64, 40)).astype(np.float32)
     farthest = np.argmin(relu_network(params, x), axis=1)
-
-    def attack(**settings):
-        options = AttackOptions(**settings)
-        return minimal_adversarial(relu_network, params, x, farthest, options)
-
-    result, plain, short = attack(), attack(smoothing_steps=0), attack(max_evaluations=40)
+    settings = {}, {"smoothing_steps": 0}, {"smoothing_steps": 2}, {"max_evaluations": 40}
+    result, plain, few, short = (
+        minimal_adversarial(relu_network, params, x, farthest, AttackOptions(**each))
+        for each in settings
+    )
     stages = result.by_stage > 0
     asked = stages[:, Stage.SQP] & stages[:, Stage.AVERAGE]
     assert asked.mean() >= 0.3 and stages[:, Stage.AVERAGE].mean() >= 0.5
@@ -83,7 +82,6 @@ def test_small_networks_with_relu_are_averaged_where_steps_are_refused():
     assert result.distortion[asked].mean() < 0.99 * plain.distortion[asked].mean()
     for each in (plain, short):  # nothing is asked that would change nothing
         assert (each.by_stage[:, Stage.PROBE] == 1).all()
-    few = attack(smoothing_steps=2)
     assert few.by_stage[few.by_stage[:, Stage.AVERAGE] > 0, Stage.AVERAGE].max() <= 2
 
 

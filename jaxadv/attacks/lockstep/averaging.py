@@ -50,9 +50,8 @@ def probed(
     start = lane.start._replace(temperature=factor * lane.start.temperature)
     descend = descending_softly(lane._replace(start=start, averaging_steps=steps), TUNING.soft)
     # From x, whose gradient is there already, as after any accepted step; or on from the point.
-    cooling = jnp.where(before, TUNING.cooling, 1.0)
-    sqp = entering(lane, Stage.SQP, cooling * lane.temperature)
-    sqp = sqp._replace(step=before.astype(lane.step.dtype))
+    begin = entering(lane, Stage.SQP, TUNING.cooling * lane.temperature)
+    sqp = select(before, begin, entering_sqp(lane))
     second = lane._replace(point=lane.point._replace(g_g=products.g_g))
     move = stay._replace(to_x=~smooth & ~first, weight=first.astype(stay.weight.dtype))
     return select(first, second, select(smooth, sqp, descend)), move
@@ -160,8 +159,8 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    scattered = ~probing & (lane.round > 0) & ~nonsmooth(lane)
-    least = probing & (lane.refused == 0)
-    noises = [TUNING.probing, TUNING.scattering]
-    noise = jnp.select([least, scattered], noises, TUNING.noise)
+    scattered = (lane.round > 0) & ~nonsmooth(lane)
+    noise = jnp.where(scattered, TUNING.scattering, TUNING.noise)
+    before = probing & (lane.refused == 0)
+    noise = jnp.where(before, TUNING.probing, noise)
     return TUNING.shift * (steps % TUNING.windows), noise * share * unit

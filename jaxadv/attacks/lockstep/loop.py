@@ -123,11 +123,11 @@ def _tick(options, noise, evaluate, tick, lane, vectors, pairs):
     seen, shares, gradient = evaluate(
         vectors.trial, lane.target, lead, vectors.offsets, lane.temperature, lane.stage
     )
-    return _decided(options, noise, tick, lane, vectors, pairs, seen, shares, gradient)
+    return _after_gradient(options, noise, tick, lane, vectors, pairs, seen, shares, gradient)
 
 
 @functools.partial(jax.jit, inline=True)  # traced once for all networks
-def _decided(options, noise, tick, lane, vectors, pairs, seen, shares, gradient):
+def _after_gradient(options, noise, tick, lane, vectors, pairs, seen, shares, gradient):
     s, y = vectors.trial - vectors.point, gradient - vectors.gradient
     products = _products(vectors, gradient, s, y)
     lane, move = jax.vmap(functools.partial(decided, options))(lane, seen, products)

@@ -96,7 +96,7 @@ class Lane(NamedTuple):
     averaging_steps: jax.Array  # 0 where the boundary is smooth, or few, to begin a further attack
     bracket: Bracket
     point: Point
-    refused: jax.Array  # how many steps of SQP were, on this problem
+    refused: jax.Array  # steps of SQP on this problem that were refused
     step: jax.Array  # length of the step to the trial point; on the ray, the fraction of r
     best: Best
 
