@@ -45,13 +45,19 @@ def pytest_collection():
     cache = Path(__file__).parent.parent / ".pytest_cache" / "xla"
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    # What compiles faster takes longer to write, and to read again.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # What compiles faster takes as long to write, and half as long to read again.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.25)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_collection_finish():
     """What imports and collection have made lives as long as the tests, and is searched no more."""
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    """Once, where pytest collects five times all that is left, for exceptions in deleting it."""
+    gc.collect()
     gc.freeze()
 
 
@@ -66,9 +72,9 @@ def pytest_runtest_setup(item):
     path = item.path.relative_to(Path(__file__).parent).as_posix()
     unoptimised = path not in OPTIMISED and not GIVEN
     if jax.config.values["jax_disable_most_optimizations"] != unoptimised:
+        jax.config.update("jax_disable_most_optimizations", unoptimised)
         queues._programs.cache_clear()  # not optimised, which are slow
         network._drawing.cache_clear()
-    jax.config.update("jax_disable_most_optimizations", unoptimised)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(unoptimised)  # in other processes, too
     network.QUICKLY["xla_backend_optimization_level"] = int(not unoptimised)  # which goes before it
 

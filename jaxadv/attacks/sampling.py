@@ -27,8 +27,8 @@ def wrong_targets(
     """
     if classes < 2 or not np.all((labels >= 0) & (labels < classes)):
         raise ValueError(f"labels must be from 0 to {classes - 1}, of at least 2 classes")
-    offset = _offsets(_keys(seed, len(labels), first), classes)
-    return np.asarray((labels + offset) % classes, np.int32)
+    offset = np.asarray(_offsets(_keys(seed, len(labels), first), classes))
+    return ((labels + offset) % classes).astype(np.int32)
 
 
 def gaussian_noise(

@@ -32,6 +32,7 @@ class Directions(NamedTuple):
     vectors: dict[str, jax.Array | np.ndarray]  # (D, n) float32 each, by kind, of the others
 
 
+@functools.partial(jax.jit, static_argnames=("size", "count"))
 def draw(key: jax.Array, size: int, count: int) -> Directions:
     """Draws units, random directions, and a rotation, in a layer of `size` units.
 
@@ -49,7 +50,6 @@ def draw(key: jax.Array, size: int, count: int) -> Directions:
     return Directions(units, {"random": random, "rotated": rotated})
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
 def _orthonormal(key, size, count):
     """(count, size), uniformly distributed: the signs take out a habit of the factorisation."""
     q, r = jnp.linalg.qr(jax.random.normal(key, (size, count), jnp.float32))
