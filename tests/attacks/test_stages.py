@@ -11,14 +11,17 @@ from linear_problems import PIXELS
 from jaxadv import AttackOptions
 from jaxadv.attacks.lockstep import loop
 from jaxadv.attacks.lockstep.averaging import noise_for
-from jaxadv.attacks.lockstep.sqp import c_of_step
+from jaxadv.attacks.lockstep.sqp import c_of_step, stepped
 from jaxadv.attacks.lockstep.stages import SUCCESSORS, decided
 from jaxadv.attacks.lockstep.state import (
     Best,
+    Bracket,
     Evaluation,
+    Move,
     Point,
     Products,
     Stage,
+    Start,
     Vectors,
     at_stage,
     loaded,
@@ -95,12 +98,36 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
             best=Best(r_r=best_r_r * one, c=one),
         )
         seen = at._replace(loss=one - 1e-5)
-        products = Products(r_r=one, r_g=-one, g_g=one, change=0 * one, s_s=one, slope=-1e-5 * one)
+        products = Products(one, -one, one, change=0 * one, s_s=one, slope=-1e-5 * one, p_p=one)
         return decide(AttackOptions(), lane, seen, products)[0].stage == Stage.DESCEND
 
     assert goes_on(round_=1, best_r_r=1.0)
     assert not goes_on(round_=1, best_r_r=0.99)
     assert not goes_on(round_=0, best_r_r=1.0)
+
+
+def test_short_steps_settle_only_where_the_gradient_is_small():
+    """Once a step that c, far off, made short ended an attack 46 % beyond the nearest image."""
+    step = jax.jit(stepped)
+
+    def settles(gradient):
+        one = jnp.ones(())
+        at = Evaluation(loss=0 * one, margin=0 * one, magnitude=one, others=one / 2)
+        lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)._replace(
+            stage=at_stage(Stage.SQP),
+            spent=jnp.array(3),
+            start=Start(gap=one, r_r=one, temperature=0.01 * one, hidden=0 * one),
+            temperature=TUNING.smooth_temperature * one,
+            bracket=Bracket(c=TUNING.aim / 2 * one, succeeded=0 * one, failed=one, tried=0),
+            point=Point(at, r_r=one, r_g=-one, g_g=one),
+        )  # c r w/AIM = 1
+        products = Products(one, -one, one, 0 * one, s_s=1e-8 * one, slope=0 * one, p_p=gradient**2)
+        stay = Move(*(jnp.array(False) for _ in range(5)), weight=0 * one)
+        return step(AttackOptions(), lane, at, products, stay)[0].stage == Stage.POLISH
+
+    assert settles(jnp.array(0.1))
+    assert settles(jnp.array(0.99 * TUNING.residual))
+    assert not settles(jnp.array(1.01 * TUNING.residual))
 
 
 def test_c_of_a_step_stays_near_what_is_stationary_along_r():

@@ -162,8 +162,8 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
 
 def _products(vectors, g, s, y):
     r = vectors.trial - vectors.x
-    slope = _dot(vectors.free, s)
-    return Products(_dot(r, r), _dot(r, g), _dot(g, g), _dot(y, y), _dot(s, s), slope)
+    slope, p_p = _dot(vectors.free, s), _dot(vectors.free, vectors.free)
+    return Products(_dot(r, r), _dot(r, g), _dot(g, g), _dot(y, y), _dot(s, s), slope, p_p)
 
 
 def _moved(lane, move, vectors, gradient, shares, y):

@@ -104,6 +104,8 @@ def _is_still(options, lane, seen, products, tol) -> Bool[jax.Array, ""]:
     return (
         (products.s_s <= lane.step**2 * small)
         & (jnp.abs(products.slope) <= TUNING.flat * weight * small)
+        # Where c is far off, a step that is short says nothing.
+        & (products.p_p <= (TUNING.residual * weight) ** 2 * products.r_r)
         & (jnp.abs(seen.loss) <= TUNING.near * lane.start.gap)
         & (lane.temperature <= _coldest(lane))
     )

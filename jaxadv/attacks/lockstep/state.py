@@ -43,7 +43,8 @@ class Products(NamedTuple):
     g_g: jax.Array
     change: jax.Array  # ‖g − the gradient at the point‖²
     s_s: jax.Array  # ‖trial − point‖²
-    slope: jax.Array  # of trial − point and the objective's projected gradient at the point
+    slope: jax.Array  # of trial − point and the objective's projected gradient p at the point
+    p_p: jax.Array
 
 
 class Point(NamedTuple):

@@ -51,6 +51,9 @@ class Tuning(NamedTuple):
     FC 0, 0 (+5, −3)."""
     flat: float = 3.0
     """Times as much, relative to c‖r‖², is what it may gain. FC 0, 0 (+2, 0)."""
+    residual: float = 0.3
+    """Relative to c‖r‖: the objective's projected gradient where it began, at most. FC 0, 0
+    (+2, 0)."""
     near: float = 0.003
     """Of the gap at x: what may be missing to the boundary."""
     agreement: float = 0.048
