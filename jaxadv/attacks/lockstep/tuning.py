@@ -10,8 +10,8 @@ class Tuning(NamedTuple):
     −0.10 %, and the gradients by −3 %; doubled, by 0.20 and 5 %. By benchmarks/sensitivity.py, on
     400 images, and on 32 for LeNet-5, where intervals are about ±0.8 %, and one image may move the
     mean by 0.3 %. A network that is not named does not change. Evidence on quadratic programming
-    but for power, small, agreement, strict_steps, sqp_steps and refusals is of its first version,
-    which probed with more noise.
+    but for power, small, residual, agreement, strict_steps, sqp_steps and refusals is of its first
+    version, which probed with more noise.
     """
 
     # The gap at x
@@ -52,8 +52,8 @@ class Tuning(NamedTuple):
     flat: float = 3.0
     """Times as much, relative to c‖r‖², is what it may gain. FC 0, 0 (+2, 0)."""
     residual: float = 0.3
-    """Relative to c‖r‖: the objective's projected gradient where it began, at most. FC 0, 0
-    (+2, 0)."""
+    """Relative to c‖r‖: the objective's projected gradient where it began, at most. FC 0, 0 (0,
+    0)."""
     near: float = 0.003
     """Of the gap at x: what may be missing to the boundary."""
     agreement: float = 0.048
