@@ -82,22 +82,29 @@ def test_the_table_has_no_more_than_what_happens(transitions):
     assert listed - transitions <= unseen
 
 
+def lane_at(stage, **changes):
+    """A lane whose last point was at a distance of 1 from x, and not yet on the boundary."""
+    one = jnp.ones(())
+    at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
+    lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)
+    point = Point(at, r_r=one, r_g=-one, g_g=one)
+    return lane._replace(stage=at_stage(stage), point=point, **changes)
+
+
 def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_the_best():
     """After a step that gains 1e-5 of c‖r‖²; the tolerances are 3e-6 and 1e-4."""
     decide = jax.jit(decided)
 
     def goes_on(round_, best_r_r):
         one = jnp.ones(())
-        at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
-        lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)._replace(
-            stage=at_stage(Stage.DESCEND),
+        lane = lane_at(
+            Stage.DESCEND,
             fine=jnp.array(True),
             averaging_steps=jnp.array(20),
             round=jnp.array(round_),
-            point=Point(at, r_r=one, r_g=-one, g_g=one),
             best=Best(r_r=best_r_r * one, c=one),
         )
-        seen = at._replace(loss=one - 1e-5)
+        seen = lane.point.seen._replace(loss=one - 1e-5)
         products = Products(one, -one, one, change=0 * one, s_s=one, slope=-1e-5 * one, p_p=one)
         return decide(AttackOptions(), lane, seen, products)[0].stage == Stage.DESCEND
 
@@ -112,18 +119,17 @@ def test_short_steps_settle_only_where_the_gradient_is_small():
 
     def settles(gradient):
         one = jnp.ones(())
-        at = Evaluation(loss=0 * one, margin=0 * one, magnitude=one, others=one / 2)
-        lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)._replace(
-            stage=at_stage(Stage.SQP),
+        lane = lane_at(
+            Stage.SQP,
             spent=jnp.array(3),
             start=Start(gap=one, r_r=one, temperature=0.01 * one, hidden=0 * one),
             temperature=TUNING.smooth_temperature * one,
             bracket=Bracket(c=TUNING.aim / 2 * one, succeeded=0 * one, failed=one, tried=0),
-            point=Point(at, r_r=one, r_g=-one, g_g=one),
         )  # c r w/AIM = 1
+        seen = lane.point.seen._replace(loss=0 * one, margin=0 * one)
         products = Products(one, -one, one, 0 * one, s_s=1e-8 * one, slope=0 * one, p_p=gradient**2)
         stay = Move(*(jnp.array(False) for _ in range(5)), weight=0 * one)
-        return step(AttackOptions(), lane, at, products, stay)[0].stage == Stage.POLISH
+        return step(AttackOptions(), lane, seen, products, stay)[0].stage == Stage.POLISH
 
     assert settles(jnp.array(0.1))
     assert settles(jnp.array(0.99 * TUNING.residual))
