@@ -106,7 +106,7 @@ class AttackOptions:
 
     @classmethod
     def quick(cls, **settings: Any) -> "AttackOptions":
-        """A quarter to 0.7 of the gradients, distortions 0.1 to 1.5 % larger; settings as given.
+        """A quarter to 0.7 of the gradients, distortions 0.1 to 1.6 % larger; settings as given.
 
         On photographs they are larger by more, and on small networks of which few pixels reach the
         target, it fails more often.
