@@ -11,6 +11,7 @@ from linear_problems import SOLVERS, linear, linear_problem
 
 from jaxadv import AttackOptions, minimal_adversarial
 from jaxadv.attacks import queues
+from jaxadv.storage.devices import placed
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_devices_do_not_communicate(short, solver):
     lanes, queue = queues.lanes_and_queue(linear, params, options, x, "cpu")
     programs = queues._programs(linear, lanes, devices)
     x, target = np.resize(x, (2 * queue, x.size)), np.resize(np.int32(target), 2 * queue)
-    problems = x, target, np.full(2, queue)
+    problems = placed((x, target, np.full(2, queue)), devices)
     with jax.default_matmul_precision("highest"):  # the program that attacks run
         if solver == "lbfgsb":
             lowered = programs.lbfgsb.lower(options, params, *problems)

@@ -47,24 +47,25 @@ class Images:
         return rng.random((4, 4), "float32"), rng.integers(4)
 """
 PROGRAM = '''
-"""Runs the command on so many devices, and kills it before it renames its second shard."""
+"""Runs the command on so many devices, and kills it before it renames its nth shard, if any."""
 import os, signal, sys
 import jax
 from jaxadv import generate
 from jaxadv.runs import command
 from jaxadv.storage import cache
 
+devices, nth = map(int, sys.argv[1:3])
 replace, whole = os.replace, []
 
 def fatal(temporary, path):
     whole.extend([path] * (path.suffix == ".safetensors"))
-    if len(whole) == 2:
+    if whole and len(whole) == nth:
         os.kill(os.getpid(), signal.SIGKILL)
     replace(temporary, path)
 
 cache.os.replace = fatal
-command.use_all_cores = lambda: jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-generate.main(sys.argv[2:])
+command.use_all_cores = lambda: jax.config.update("jax_num_cpu_devices", devices)
+sys.exit(generate.main(sys.argv[3:]))
 '''
 
 

@@ -25,15 +25,19 @@ def not_drawn(monkeypatch):
 
 
 @pytest.fixture
-def start(generated):
-    """Starts another process, which compiles as this one does and keeps it where this one does."""
+def start(own_model, generated):
+    """Starts another process, which compiles as this one does and keeps it where this one does.
 
-    def start(out, *more, program=("-m", "jaxadv.generate")):
+    It is killed before it renames its second shard, where that is asked for.
+    """
+
+    def start(out, *more, devices=2, killed=False):
         same = {
             "PYTHONPATH": os.pathsep.join([str(generated.folder), *sys.path]),
             "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"]),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
+        program = own_model / "program.py", str(devices), str(2 * killed)
         return subprocess.Popen(
             [sys.executable, *program, *generated.options(out, *more)],
             stdout=subprocess.PIPE,
@@ -135,10 +139,8 @@ def test_ctrl_c_ends_in_one_line(tmp_path, reference, generated, capsys):
 
 
 @pytest.mark.slow
-def test_killed_on_eight_devices_and_gone_on_with_on_two(
-    own_model, tmp_path, reference, start, generated
-):
-    killed = start(tmp_path, program=(own_model / "program.py", "8"))
+def test_killed_on_eight_devices_and_gone_on_with_on_two(tmp_path, reference, start, generated):
+    killed = start(tmp_path, devices=8, killed=True)
     assert status(killed) == -signal.SIGKILL
     assert len([*tmp_path.glob("shards/0*")]) == len([*tmp_path.glob("shards/.*-0*")]) == 1
     with pytest.warns(UserWarning) as warned:
@@ -152,11 +154,9 @@ def test_killed_on_eight_devices_and_gone_on_with_on_two(
 
 
 @pytest.mark.slow
-def test_four_processes_of_which_one_is_killed_and_restarted(
-    own_model, tmp_path, reference, start, generated
-):
+def test_four_processes_of_which_one_is_killed_and_restarted(tmp_path, reference, start, generated):
     share = [f"--process {process} --processes 4".split() for process in range(4)]
-    killed = start(tmp_path, *share[0], program=(own_model / "program.py", "2"))
+    killed = start(tmp_path, *share[0], killed=True)
     with pytest.warns(UserWarning, match="image 7"):
         printed = [generated(tmp_path, *each) for each in share[1:]]
     assert all("files of others are missing" in each for each in printed)
