@@ -35,9 +35,9 @@ class AttackOptions:
     with ReLU and max-pooling, or where descents fail; 0 for none. More find smaller distortions.
     Lockstep only."""
     rounds: int = 1
-    """Attacks on each image, as far as `max_evaluations` allows, from other points: with other
-    noise, where gradients are averaged over it. The smallest distortion counts. Lockstep only, and
-    not where the temperature is None."""
+    """Attacks on each image, as far as `max_evaluations` allows, and until ten in a row have found
+    nothing nearer, from other points: with other noise, where gradients are averaged over it. The
+    smallest distortion counts. Lockstep only, and not where the temperature is None."""
     restart: bool = True
     """Attack an image that took long once more, from a much softer loss. Lockstep only."""
     tol: float = 3e-6
@@ -117,7 +117,7 @@ class AttackOptions:
 
     @classmethod
     def thorough(cls, **settings: Any) -> "AttackOptions":
-        """As many attacks on each image as 2,000 gradients allow, 32 at most; settings as given."""
+        """Up to 32 attacks on each image, as 2,000 gradients allow; other settings as given."""
         given: dict[str, Any] = {"rounds": 32, "max_evaluations": 2000} | settings
         return cls(**given)
 

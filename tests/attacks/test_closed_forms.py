@@ -9,6 +9,8 @@ import scipy.optimize
 from linear_problems import PIXELS, SOLVERS, linear, linear_problem, smallest_distortion
 
 from jaxadv import AttackOptions, Status, minimal_adversarial, untargeted
+from jaxadv.attacks.lockstep.state import Stage
+from jaxadv.attacks.lockstep.tuning import TUNING
 
 
 @pytest.mark.parametrize("images, scale", [(1, 1.0), (7, 0.1), (40, 10.0)])
@@ -30,6 +32,14 @@ def test_linear_classifier_reaches_closed_form(solver, images, scale, penalty):
     ratio = result.distortion / expected
     assert ratio.min() >= 1 - 1e-5
     assert ratio.max() <= 1.0015
+
+
+def test_further_attacks_end_where_there_is_one_minimum():
+    options = AttackOptions(rounds=100)
+    result = minimal_adversarial(linear, *linear_problem(40), options)
+    averaged = result.by_stage[:, Stage.AVERAGE]
+    few, gains = TUNING.scattered * TUNING.fruitless, 2  # of what the first attack left
+    assert (averaged >= few).all() and (averaged <= few + gains * TUNING.scattered).all()
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

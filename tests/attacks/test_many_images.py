@@ -32,7 +32,8 @@ def test_more_attacks_find_smaller_distortions(mnist, mlp_on_mnist):
     # Once, steps that did not settle in a further attack made it average to the end.
     averaged = more.by_stage[once.by_stage[:, Stage.AVERAGE] == 0, Stage.AVERAGE]
     assert averaged.max() <= 2 * 31
-    assert 300 < more.evaluations.mean() < more.evaluations.max() <= 600
+    evaluations = more.evaluations  # few where ten attacks in a row found nothing nearer
+    assert evaluations.min() < 150 and 200 < evaluations.mean() < evaluations.max() <= 600
 
 
 def test_all_targets_are_those_attacked_one_by_one(mnist, mlp_on_mnist):

@@ -102,7 +102,7 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
             fine=jnp.array(True),
             averaging_steps=jnp.array(20),
             round=jnp.array(round_),
-            best=Best(r_r=best_r_r * one, c=one),
+            best=Best(r_r=best_r_r * one, c=one, round=jnp.array(0)),
         )
         seen = lane.point.seen._replace(loss=one - 1e-5)
         products = Products(one, -one, one, change=0 * one, s_s=one, slope=-1e-5 * one, p_p=one)
@@ -111,6 +111,30 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
     assert goes_on(round_=1, best_r_r=1.0)
     assert not goes_on(round_=1, best_r_r=0.99)
     assert not goes_on(round_=0, best_r_r=1.0)
+
+
+def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
+    decide, one = jax.jit(decided), jnp.ones(())
+
+    def after_polishing(round_, nearer):
+        """At the end of an attack, the smallest distortion being 1, of the first."""
+        lane = lane_at(
+            Stage.POLISH,
+            fine=jnp.array(True),
+            round=jnp.array(round_),
+            spent=jnp.array(TUNING.polishing[1]),
+            best=Best(r_r=one, c=one, round=jnp.array(0)),
+        )
+        seen = lane.point.seen._replace(margin=one)
+        products = Products((1 - nearer) ** 2 * one, -one, one, *3 * [0 * one], p_p=one)
+        return decide(AttackOptions(rounds=100), lane, seen, products)[0]
+
+    last = TUNING.fruitless
+    assert after_polishing(last - 1, 0).stage == Stage.AVERAGE
+    assert after_polishing(last, 0).stage == Stage.DONE
+    assert after_polishing(last, 0.5 * TUNING.gain).stage == Stage.DONE
+    assert after_polishing(last, 2 * TUNING.gain).stage == Stage.AVERAGE
+    assert [after_polishing(last, n * TUNING.gain).best.round for n in (0.5, 2)] == [0, last]
 
 
 def test_short_steps_settle_only_where_the_gradient_is_small():

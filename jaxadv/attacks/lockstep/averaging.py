@@ -160,7 +160,8 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
     scattered = (lane.round > 0) & ~nonsmooth(lane)
-    noise = jnp.where(scattered, TUNING.scattering, TUNING.noise)
+    scattering = jnp.array(TUNING.scattering, unit.dtype)[lane.round % len(TUNING.scattering)]
+    noise = jnp.where(scattered, scattering, TUNING.noise)
     before = probing & (lane.refused == 0)
     noise = jnp.where(before, TUNING.probing, noise)
     return TUNING.shift * (steps % TUNING.windows), noise * share * unit

@@ -18,7 +18,8 @@ A lane works on one problem, an image and a target, in stages:
 - DONE, the problem being solved or given up, or `max_evaluations` spent.
 
 A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere. With
-`rounds`, each is attacked again, from AVERAGE on: of two points, then SQP, where it is smooth.
+`rounds`, each is attacked again, from AVERAGE on: of two points, then SQP, where it is smooth. Many
+such attacks in a row that find nothing nearer end it.
 """
 
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from jaxadv.attacks.lockstep.averaging import averaged, probed
 from jaxadv.attacks.lockstep.search import another_attack, minimised, on_ray
 from jaxadv.attacks.lockstep.sqp import stepped
 from jaxadv.attacks.lockstep.state import (
+    Best,
     Evaluation,
     Lane,
     Move,
@@ -65,7 +67,9 @@ def decided(
     """Takes in what was found at the trial point."""
     success = succeeds(options, lane, seen) | ((lane.stage == Stage.START) & (seen.margin > 0))
     better = success & (products.r_r < lane.best.r_r)
-    best = lane.best._replace(r_r=products.r_r, c=lane.bracket.c)
+    gains = products.r_r < (1 - TUNING.gain) ** 2 * lane.best.r_r
+    found_in = jnp.where(gains, lane.round, lane.best.round)
+    best = Best(r_r=products.r_r, c=lane.bracket.c, round=found_in)
     lane = lane._replace(
         best=select(better, best, lane.best),
         evaluations=lane.evaluations + 1,

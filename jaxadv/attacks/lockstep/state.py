@@ -79,6 +79,7 @@ class Best(NamedTuple):
 
     r_r: jax.Array  # ∞ before the first
     c: jax.Array
+    round: jax.Array  # attacks that were over when one that was hardly farther was found
 
 
 class Lane(NamedTuple):
@@ -150,7 +151,7 @@ def loaded(
         point=Point(Evaluation(zero, zero, zero, zero), zero, zero, zero),
         refused=none,
         step=one,
-        best=Best(r_r=jnp.inf * one, c=zero),
+        best=Best(r_r=jnp.inf * one, c=zero, round=none),
     )
 
 

@@ -116,8 +116,12 @@ class Tuning(NamedTuple):
     −0.01 (0, +34); LeNet-5 0, −0.01 (0, +2)."""
     scattered: int = 2
     """Points that are averaged to begin one more, where the boundary is smooth."""
-    scattering: float = 6.0
-    """Their noise, as `noise`."""
+    scattering: tuple[float, float, float] = (6.0, 12.0, 24.0)
+    """Their noise, as `noise`, in turn: each finds minima that the others do not."""
+    gain: float = 1e-4
+    """Of the smallest distortion: by less, an attack has found nothing nearer."""
+    fruitless: int = 10
+    """Attacks in a row that found nothing nearer, after which there are no more."""
 
     # Temperatures, in units of the final one
     soft: float = 4.0
