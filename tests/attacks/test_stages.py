@@ -138,26 +138,45 @@ def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
 
 
 def test_short_steps_settle_only_where_the_gradient_is_small():
-    """Once a step that c, far off, made short ended an attack 46 % beyond the nearest image."""
+    """Once a step that c, far off, made short ended an attack 46 % beyond the nearest image.
+
+    And another, where the limit was relative to a c that the same step had made too large.
+    """
     step = jax.jit(stepped)
 
-    def settles(gradient):
+    def settles(gradient, c=1.0):
+        """At c times what is stationary along r."""
         one = jnp.ones(())
         lane = lane_at(
             Stage.SQP,
             spent=jnp.array(3),
             start=Start(gap=one, r_r=one, temperature=0.01 * one, hidden=0 * one),
             temperature=TUNING.smooth_temperature * one,
-            bracket=Bracket(c=TUNING.aim / 2 * one, succeeded=0 * one, failed=one, tried=0),
-        )  # c r w/AIM = 1
+            bracket=Bracket(c=c * TUNING.aim / 2, succeeded=0 * one, failed=one, tried=0),
+        )  # c r w/AIM = 1, where c is 1
         seen = lane.point.seen._replace(loss=0 * one, margin=0 * one)
         products = Products(one, -one, one, 0 * one, s_s=1e-8 * one, slope=0 * one, p_p=gradient**2)
         stay = Move(*(jnp.array(False) for _ in range(5)), weight=0 * one)
         return step(AttackOptions(), lane, seen, products, stay)[0].stage == Stage.POLISH
 
     assert settles(jnp.array(0.1))
-    assert settles(jnp.array(0.99 * TUNING.residual))
-    assert not settles(jnp.array(1.01 * TUNING.residual))
+    for c in (jnp.array(1.0), jnp.array(2.9)):
+        assert settles(jnp.array(0.99 * TUNING.residual), c)
+        assert not settles(jnp.array(1.01 * TUNING.residual), c)
+
+
+def test_descents_follow_where_the_ray_meets_the_boundary_farther_than_where_steps_settled():
+    """Once what an earlier step had found, 6 % farther than that, was the result."""
+    decide, one = jax.jit(decided), jnp.ones(())
+
+    def polished(farther):
+        lane = lane_at(Stage.POLISH, spent=jnp.array(TUNING.polishing[1]))
+        seen = lane.point.seen._replace(margin=one)
+        products = Products(farther**2 * one, -one, one, *3 * [0 * one], p_p=one)
+        return decide(AttackOptions(), lane, seen, products)[0].stage
+
+    assert polished(1.001) == Stage.DONE
+    assert polished(1.03) == Stage.REFRESH
 
 
 def test_c_of_a_step_stays_near_what_is_stationary_along_r():

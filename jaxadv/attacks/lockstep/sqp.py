@@ -101,11 +101,13 @@ def _is_still(options, lane, seen, products, tol) -> Bool[jax.Array, ""]:
     """Whether the step was small, and what it was to gain, on the boundary at the final T."""
     weight = strength(lane) * penalty_and_weight(options, lane, products.r_r)[1]
     small = TUNING.small * tol * products.r_r
+    # A step that is short says nothing where c was far off, nor does one relative to a c too large.
+    along_r = c_along_r(options, lane, products.r_r, products.r_g) / lane.bracket.c
+    residual = TUNING.residual * weight * jnp.clip(along_r, 0.0, 1.0)
     return (
         (products.s_s <= lane.step**2 * small)
         & (jnp.abs(products.slope) <= TUNING.flat * weight * small)
-        # Where c is far off, a step that is short says nothing.
-        & (products.p_p <= (TUNING.residual * weight) ** 2 * products.r_r)
+        & (products.p_p <= residual**2 * products.r_r)
         & (jnp.abs(seen.loss) <= TUNING.near * lane.start.gap)
         & (lane.temperature <= _coldest(lane))
     )

@@ -168,6 +168,7 @@ def _polished(options, lane, seen, products, stay):
     if options.temperature is None:
         return another, stay
     far = products.r_r > TUNING.too_far**2 * lane.start.r_r
+    far |= products.r_r > TUNING.tangential**2 * lane.point.r_r
     missed = over & ~lane.fine & (~success | far)  # after SQP
     hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
     restarts = over & hard & (lane.averaging_steps == 0)

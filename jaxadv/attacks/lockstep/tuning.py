@@ -103,6 +103,9 @@ class Tuning(NamedTuple):
     """Of the gap, by how much a step is to lead beyond the margin, unless that is smaller."""
     longest_on_ray: float = 0.1
     """Of r, how far such a step goes at most. FC 0, 0 (0, +2)."""
+    tangential: float = 1.01
+    """Times as far as the point that steps settled at: the ray is all but tangential to the
+    boundary, and descents follow."""
     least_part: float = 1e-6
     """Of the gap's gradient, taken for smaller ones."""
     least_growth: float = 1e-12
