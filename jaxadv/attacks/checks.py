@@ -61,10 +61,8 @@ def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     _refuse_tracers(x=x)
     x = np.asarray(x)
     if not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(
-            f"images must be floating-point numbers in [0, 1], got {x.dtype};"
-            " divide 8-bit images by 255"
-        )
+        hint = "; divide 8-bit images by 255" if np.issubdtype(x.dtype, np.integer) else ""
+        raise ValueError(f"images must be floating-point numbers in [0, 1], got {x.dtype}{hint}")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"images must have the shape (B, …) with B ≥ 1, got {x.shape}")
     x = x.astype(jax.dtypes.canonicalize_dtype(np.float64))
@@ -73,7 +71,7 @@ def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
         raise ValueError(f"images must be finite, got NaN or infinity in images {_some(bad)}")
     if x.min() < 0 or x.max() > 1:
         raise ValueError(
-            f"images must lie in [0, 1], got values from {x.min():g} to {x.max():g};"
+            f"images must lie in [0, 1], got values from {x.min()!s} to {x.max()!s};"
             " put any other normalisation into logits_fn"
         )
     return x

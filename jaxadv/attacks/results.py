@@ -22,7 +22,8 @@ class Status(enum.IntEnum):
 class AttackResult(NamedTuple):
     """One entry per problem, in the order given, shape (B,) or (B, k).
 
-    Failures are included: the mean distortion is that of `distortion[success]`.
+    Failures are included, and images that were of the target already: the mean distortion is that
+    of `distortion[status == Status.SUCCESS]`.
     """
 
     x_adv: Float[np.ndarray, "B ..."]  # in [0, 1]; if it failed, some image tried

@@ -25,8 +25,12 @@ def wrong_targets(
       >>> wrong_targets(np.array([0, 1]), classes=2, seed=0)
       array([1, 0], dtype=int32)
     """
-    if classes < 2 or not np.all((labels >= 0) & (labels < classes)):
-        raise ValueError(f"labels must be from 0 to {classes - 1}, of at least 2 classes")
+    if classes < 2:
+        raise ValueError(f"there must be at least 2 classes, got {classes}")
+    if not np.all((labels >= 0) & (labels < classes)):
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
+        )
     offset = np.asarray(_offsets(_keys(seed, len(labels), first), classes))
     return ((labels + offset) % classes).astype(np.int32)
 

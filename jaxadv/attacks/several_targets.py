@@ -109,8 +109,8 @@ def untargeted(
     x, label = checks.validated(logits_fn, params, x, label, name="label")
     others = checks.number_of_classes(logits_fn, params, x[:1]) - 1
     classes = min(LIKELY, others) if classes is None else classes
-    if not 1 <= classes <= others:
-        raise ValueError(f"classes must be from 1 to {others}, got {classes}")
+    if not np.issubdtype(type(classes), np.integer) or not 1 <= classes <= others:
+        raise ValueError(f"classes must be from 1 to {others}, got {classes!r}")
     likely = min(others, max(classes, LIKELY))
 
     def attack(x, label):

@@ -70,7 +70,11 @@ def affine_layers(network: Any, params: Params) -> Mlp:
 
 def _checked_layers(network):
     layers: list[FullyConnected] = []
-    for layer in getattr(network, "layers", [network]):  # a user's own may have none
+    if not hasattr(network, "layers"):  # a user's own
+        raise ValueError(
+            "lower bounds need FullyConnected layers, got a function: give a Network in its place"
+        )
+    for layer in network.layers:
         if not isinstance(layer, FullyConnected):
             raise ValueError(f"lower bounds need FullyConnected layers, got {type(layer).__name__}")
         layers.append(layer)

@@ -189,10 +189,15 @@ def checked_classes(
     """The number of logits of the first model, which is attacked.
 
     Raises:
-      ValueError: a model does not take such images, or has no gradients if it is attacked; or the
-        targets are not to be had.
+      ValueError: a model does not take such images, has other classes than the one attacked, or
+        has no gradients if it is attacked; or the targets are not to be had.
     """
-    classes, *_ = [_number_of_logits(model, examples.image_shape) for model in models]
+    classes, *others = [_number_of_logits(model, examples.image_shape) for model in models]
+    for model, count in zip(models[1:], others, strict=True):
+        if count != classes:
+            raise ValueError(
+                f"{model.name} has {count} classes, expected {classes}, those of {models[0].name}"
+            )
     _check_gradients(models[0], examples.image_shape)
     if mode == "class" and target is None:
         raise ValueError("mode class needs a target, got none")

@@ -70,7 +70,14 @@ def test_no_noise(stddev):
     np.testing.assert_array_equal(gaussian_noise(IMAGES, stddev, seed=0), IMAGES, strict=True)
 
 
-@pytest.mark.parametrize("labels, classes", [([0, 0], 1), ([0, 3], 3), ([-1, 0], 3)])
-def test_targets_need_another_class(labels, classes):
-    with pytest.raises(ValueError, match=f"labels must be from 0 to {classes - 1}"):
+@pytest.mark.parametrize(
+    "labels, classes, message",
+    [
+        ([0, 0], 1, "there must be at least 2 classes, got 1"),
+        ([0, 3], 3, "labels must be from 0 to 2, got 0 to 3"),
+        ([-1, 0], 3, "labels must be from 0 to 2, got -1 to 0"),
+    ],
+)
+def test_targets_need_another_class(labels, classes, message):
+    with pytest.raises(ValueError, match=message):
         wrong_targets(np.array(labels), classes, seed=0)
