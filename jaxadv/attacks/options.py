@@ -39,11 +39,12 @@ class AttackOptions:
     nothing nearer, from other points: with other noise, where gradients are averaged over it. The
     smallest distortion counts. Lockstep only, and not where the temperature is None."""
     restart: bool = True
-    """Attack an image that took long once more, from a much softer loss. Lockstep only."""
+    """Attack an image that took long once more, from a much softer loss, unless averaging found
+    something. Lockstep only."""
     tol: float = 3e-6
     """A descent ends when a step lowers the objective by less, relative to c‖r‖², or by less than
     1e-4 where gradients are averaged. Where the boundary is smooth, the square of the last step
-    is to be less than 0.017 tol^0.4 of ‖r‖². Lockstep only."""
+    is to be less than 0.017 tol^0.4 of ‖r‖², after many steps ten times that. Lockstep only."""
     history_size: int = 4
     """Pairs that L-BFGS keeps."""
     c_steps: int = 8

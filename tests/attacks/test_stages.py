@@ -165,6 +165,31 @@ def test_short_steps_settle_only_where_the_gradient_is_small():
         assert not settles(jnp.array(1.01 * TUNING.residual), c)
 
 
+def test_what_averaging_did_not_find_is_attacked_once_more():
+    """Once such a problem was given up, with budget left, though it could be solved."""
+    decide, one = jax.jit(decided), jnp.ones(())
+
+    def after_polishing(round_, found, **settings):
+        lane = lane_at(
+            Stage.POLISH,
+            fine=jnp.array(True),
+            averaging_steps=jnp.array(175),
+            round=jnp.array(round_),
+            spent=jnp.array(TUNING.polishing[1]),
+            evaluations=jnp.array(200),
+            best=Best(r_r=jnp.where(found, 0.9, jnp.inf), c=one, round=jnp.array(0)),
+        )
+        products = Products(one, -one, one, *3 * [0 * one], p_p=one)
+        return decide(AttackOptions(**settings), lane, lane.point.seen, products)[0]
+
+    again = after_polishing(0, found=False)
+    assert (again.stage, again.round, again.averaging_steps) == (Stage.REFRESH, 1, 0)
+    for settings in ({}, {"restart": False}):
+        assert after_polishing(0, found=True, **settings).stage == Stage.DONE
+    assert after_polishing(0, found=False, restart=False).stage == Stage.DONE
+    assert after_polishing(1, found=False).stage == Stage.DONE
+
+
 def test_descents_follow_where_the_ray_meets_the_boundary_farther_than_where_steps_settled():
     """Once what an earlier step had found, 6 % farther than that, was the result."""
     decide, one = jax.jit(decided), jnp.ones(())

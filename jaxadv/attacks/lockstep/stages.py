@@ -171,9 +171,13 @@ def _polished(options, lane, seen, products, stay):
     far |= products.r_r > TUNING.tangential**2 * lane.point.r_r
     missed = over & ~lane.fine & (~success | far)  # after SQP
     hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
-    restarts = over & hard & (lane.averaging_steps == 0)
+    unfound = jnp.isinf(lane.best.r_r)
+    restarts = over & hard & (unfound | (lane.averaging_steps == 0))
     softly = descending_softly(lane, jnp.where(missed, TUNING.soft, TUNING.very_soft))
-    softly = softly._replace(round=jnp.where(missed, lane.round, lane.round + 1))
+    softly = softly._replace(
+        round=jnp.where(missed, lane.round, lane.round + 1),
+        averaging_steps=jnp.where(unfound, 0, lane.averaging_steps),
+    )
     another = select(over, another_attack(options, lane), another)
     again = missed | restarts
     return select(again, softly, another), stay._replace(to_x=again)
