@@ -118,7 +118,7 @@ class AttackOptions:
 
     @classmethod
     def thorough(cls, **settings: Any) -> "AttackOptions":
-        """Up to 32 attacks on each image, as 2,000 gradients allow; other settings as given."""
+        """Up to 32 attacks on each image, within 2,000 gradients; other settings as given."""
         given: dict[str, Any] = {"rounds": 32, "max_evaluations": 2000} | settings
         return cls(**given)
 

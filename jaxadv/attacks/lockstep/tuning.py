@@ -122,9 +122,13 @@ class Tuning(NamedTuple):
     scattering: tuple[float, float, float] = (6.0, 12.0, 24.0)
     """Their noise, as `noise`, in turn: each finds minima that the others do not."""
     gain: float = 1e-4
-    """Of the smallest distortion: by less, an attack has found nothing nearer."""
+    """Of the smallest distortion: by less, an attack has found nothing nearer. By 3e-5,
+    `AttackOptions.thorough()` takes a tenth more gradients for the same distortions on
+    FC100-100-10."""
     fruitless: int = 10
-    """Attacks in a row that found nothing nearer, after which there are no more."""
+    """Attacks in a row that found nothing nearer, after which there are no more. By 15,
+    `AttackOptions.thorough()` takes 42 % more gradients and finds distortions 0.001 and 0.004 %
+    smaller on FC123-456-10 and FC200-200-10."""
 
     # Temperatures, in units of the final one
     soft: float = 4.0
