@@ -79,7 +79,7 @@ def test_small_networks_with_relu_are_averaged_where_steps_are_refused():
     asked = stages[:, Stage.SQP] & stages[:, Stage.AVERAGE]
     assert asked.mean() >= 0.3 and stages[:, Stage.AVERAGE].mean() >= 0.5
     assert result.success.all() and plain.success.all()
-    assert result.distortion[asked].mean() < 0.99 * plain.distortion[asked].mean()
+    assert result.distortion[asked].mean() < 0.993 * plain.distortion[asked].mean()
     for each in (plain, short):  # nothing is asked that would change nothing
         assert (each.by_stage[:, Stage.PROBE] == 1).all()
     assert few.by_stage[few.by_stage[:, Stage.AVERAGE] > 0, Stage.AVERAGE].max() <= 2

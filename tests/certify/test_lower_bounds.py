@@ -215,7 +215,7 @@ def test_float64_is_left_off():
     "network, message",
     [
         (lenet(), "lower bounds need FullyConnected layers, got Convolution"),
-        (LogitsOnly(lambda params, x: x, "source"), "FullyConnected layers, got LogitsOnly"),
+        (LogitsOnly(lambda params, x: x, "source"), "FullyConnected layers, got a function"),
         (
             Network((FullyConnected(3, nn.gelu), FullyConnected(3)), SHAPE),
             "need sigmoid, tanh or ReLU",
