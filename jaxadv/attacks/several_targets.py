@@ -14,6 +14,7 @@ from jaxadv.attacks.lockstep.averaging import smallest_r
 from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, concatenated
+from jaxadv.attacks.settings import converted
 from jaxadv.attacks.types import SHARES, LogitsFn, Progress
 from jaxadv.storage.devices import collected, dealt, in_batches, sharded, side_by_side
 
@@ -108,9 +109,9 @@ def untargeted(
     options = checks.checked_options(options)
     x, label = checks.validated(logits_fn, params, x, label, name="label")
     others = checks.number_of_classes(logits_fn, params, x[:1]) - 1
-    classes = min(LIKELY, others) if classes is None else classes
-    if not np.issubdtype(type(classes), np.integer) or not 1 <= classes <= others:
-        raise ValueError(f"classes must be from 1 to {others}, got {classes!r}")
+    classes = min(LIKELY, others) if classes is None else int(converted("classes", classes, int))
+    if not 1 <= classes <= others:
+        raise ValueError(f"classes must be from 1 to {others}, got {classes}")
     likely = min(others, max(classes, LIKELY))
 
     def attack(x, label):

@@ -113,28 +113,32 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
     assert not goes_on(round_=0, best_r_r=1.0)
 
 
-def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
-    decide, one = jax.jit(decided), jnp.ones(())
+def after_polishing(r_r=1.0, *, reached=True, settings=None, **changes):
+    """The lane after an attack whose last point on the ray was at a squared distance r_r from x."""
+    one = jnp.ones(())
+    lane = lane_at(Stage.POLISH, spent=jnp.array(TUNING.polishing[1]), **changes)
+    seen = lane.point.seen._replace(margin=one if reached else -one)
+    products = Products(r_r * one, -one, one, *3 * [0 * one], p_p=one)
+    return jax.jit(decided)(AttackOptions(**(settings or {})), lane, seen, products)[0]
 
-    def after_polishing(round_, nearer):
-        """At the end of an attack, the smallest distortion being 1, of the first."""
-        lane = lane_at(
-            Stage.POLISH,
+
+def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
+    def ended(round_, nearer):
+        """The smallest distortion being 1, of the first attack."""
+        return after_polishing(
+            (1 - nearer) ** 2,
+            settings={"rounds": 100},
             fine=jnp.array(True),
             round=jnp.array(round_),
-            spent=jnp.array(TUNING.polishing[1]),
-            best=Best(r_r=one, c=one, round=jnp.array(0)),
+            best=Best(r_r=jnp.ones(()), c=jnp.ones(()), round=jnp.array(0)),
         )
-        seen = lane.point.seen._replace(margin=one)
-        products = Products((1 - nearer) ** 2 * one, -one, one, *3 * [0 * one], p_p=one)
-        return decide(AttackOptions(rounds=100), lane, seen, products)[0]
 
     last = TUNING.fruitless
-    assert after_polishing(last - 1, 0).stage == Stage.AVERAGE
-    assert after_polishing(last, 0).stage == Stage.DONE
-    assert after_polishing(last, 0.5 * TUNING.gain).stage == Stage.DONE
-    assert after_polishing(last, 2 * TUNING.gain).stage == Stage.AVERAGE
-    assert [after_polishing(last, n * TUNING.gain).best.round for n in (0.5, 2)] == [0, last]
+    assert ended(last - 1, 0).stage == Stage.AVERAGE
+    assert ended(last, 0).stage == Stage.DONE
+    assert ended(last, 0.5 * TUNING.gain).stage == Stage.DONE
+    assert ended(last, 2 * TUNING.gain).stage == Stage.AVERAGE
+    assert [ended(last, n * TUNING.gain).best.round for n in (0.5, 2)] == [0, last]
 
 
 def test_short_steps_settle_only_where_the_gradient_is_small():
@@ -167,41 +171,30 @@ def test_short_steps_settle_only_where_the_gradient_is_small():
 
 def test_what_averaging_did_not_find_is_attacked_once_more():
     """Once such a problem was given up, with budget left, though it could be solved."""
-    decide, one = jax.jit(decided), jnp.ones(())
 
-    def after_polishing(round_, found, **settings):
-        lane = lane_at(
-            Stage.POLISH,
+    def ended(round_, found, **settings):
+        return after_polishing(
+            reached=False,
+            settings=settings,
             fine=jnp.array(True),
             averaging_steps=jnp.array(175),
             round=jnp.array(round_),
-            spent=jnp.array(TUNING.polishing[1]),
             evaluations=jnp.array(200),
-            best=Best(r_r=jnp.where(found, 0.9, jnp.inf), c=one, round=jnp.array(0)),
+            best=Best(jnp.where(found, 0.9, jnp.inf), c=jnp.ones(()), round=jnp.array(0)),
         )
-        products = Products(one, -one, one, *3 * [0 * one], p_p=one)
-        return decide(AttackOptions(**settings), lane, lane.point.seen, products)[0]
 
-    again = after_polishing(0, found=False)
+    again = ended(0, found=False)
     assert (again.stage, again.round, again.averaging_steps) == (Stage.REFRESH, 1, 0)
     for settings in ({}, {"restart": False}):
-        assert after_polishing(0, found=True, **settings).stage == Stage.DONE
-    assert after_polishing(0, found=False, restart=False).stage == Stage.DONE
-    assert after_polishing(1, found=False).stage == Stage.DONE
+        assert ended(0, found=True, **settings).stage == Stage.DONE
+    assert ended(0, found=False, restart=False).stage == Stage.DONE
+    assert ended(1, found=False).stage == Stage.DONE
 
 
 def test_descents_follow_where_the_ray_meets_the_boundary_farther_than_where_steps_settled():
     """Once what an earlier step had found, 6 % farther than that, was the result."""
-    decide, one = jax.jit(decided), jnp.ones(())
-
-    def polished(farther):
-        lane = lane_at(Stage.POLISH, spent=jnp.array(TUNING.polishing[1]))
-        seen = lane.point.seen._replace(margin=one)
-        products = Products(farther**2 * one, -one, one, *3 * [0 * one], p_p=one)
-        return decide(AttackOptions(), lane, seen, products)[0].stage
-
-    assert polished(1.001) == Stage.DONE
-    assert polished(1.03) == Stage.REFRESH
+    assert after_polishing(1.001**2).stage == Stage.DONE
+    assert after_polishing(1.03**2).stage == Stage.REFRESH
 
 
 def test_c_of_a_step_stays_near_what_is_stationary_along_r():

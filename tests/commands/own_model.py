@@ -62,7 +62,7 @@ replace, whole = os.replace, []
 
 def fatal(temporary, path):
     whole.extend([path] * (path.suffix == ".safetensors"))
-    if whole and len(whole) == nth:
+    if 0 < len(whole) == nth:
         os.kill(os.getpid(), signal.SIGKILL)
     replace(temporary, path)
 

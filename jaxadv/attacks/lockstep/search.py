@@ -74,10 +74,13 @@ def another_attack(options: AttackOptions, lane: Lane) -> Lane:
     Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere.
     """
     steps = jnp.where(lane.averaging_steps > 0, lane.averaging_steps, TUNING.scattered)
-    fruitless = lane.round - lane.best.round >= TUNING.fruitless
-    more = (lane.round + 1 < options.rounds) & (steps <= left_for_averaging(options, lane))
+    more = (
+        (lane.round + 1 < options.rounds)
+        & (lane.round - lane.best.round < TUNING.fruitless)
+        & (steps <= left_for_averaging(options, lane))
+    )
     anew = averaging(finely(lane, best_c(lane)), steps)._replace(round=lane.round + 1)
-    return select(more & ~fruitless, anew, lane._replace(stage=at_stage(Stage.DONE)))
+    return select(more, anew, lane._replace(stage=at_stage(Stage.DONE)))
 
 
 def _dominance(options, lane):

@@ -101,13 +101,13 @@ def _is_still(options, lane, seen, products, tol) -> Bool[jax.Array, ""]:
     """Whether the step was small, and what it was to gain, on the boundary at the final T."""
     weight = strength(lane) * penalty_and_weight(options, lane, products.r_r)[1]
     small = TUNING.small * tol * products.r_r
-    # A step that is short says nothing where c was far off, nor does one relative to a c too large.
-    along_r = c_along_r(options, lane, products.r_r, products.r_g) / lane.bracket.c
-    residual = TUNING.residual * weight * jnp.clip(along_r, 0.0, 1.0)
+    # Where c is far off, a step that is short says nothing. The slopes of c|r| and of the gap along
+    # r, which only differ if c is off: the smaller is what the gradient is compared with.
+    along_r = jnp.clip(-products.r_g, 0.0, weight * products.r_r)
     return (
         (products.s_s <= lane.step**2 * small)
         & (jnp.abs(products.slope) <= TUNING.flat * weight * small)
-        & (products.p_p <= residual**2 * products.r_r)
+        & (products.p_p * products.r_r <= (TUNING.residual * along_r) ** 2)
         & (jnp.abs(seen.loss) <= TUNING.near * lane.start.gap)
         & (lane.temperature <= _coldest(lane))
     )

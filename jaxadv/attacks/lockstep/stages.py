@@ -167,8 +167,8 @@ def _polished(options, lane, seen, products, stay):
     another = another._replace(stage=jnp.where(over, Stage.DONE, Stage.POLISH))
     if options.temperature is None:
         return another, stay
-    far = products.r_r > TUNING.too_far**2 * lane.start.r_r
-    far |= products.r_r > TUNING.tangential**2 * lane.point.r_r
+    farthest = TUNING.too_far**2 * lane.start.r_r, TUNING.tangential**2 * lane.point.r_r
+    far = products.r_r > jnp.minimum(*farthest)
     missed = over & ~lane.fine & (~success | far)  # after SQP
     hard = options.restart & (lane.evaluations > TUNING.hard) & (lane.round == 0)
     unfound = jnp.isinf(lane.best.r_r)
