@@ -53,7 +53,7 @@ def prepared(config: Config) -> tuple[Any, Any, dict[str, Any]]:
     model, *others = models
     generation = Generation(
         *(model.network.logits, model.params),
-        classes=checked_classes(models, examples, config.mode, config.target),
+        classes=checked_classes(models, examples, config.mode, config.target, config.images),
         **{key: getattr(config, key) for key in ("mode", "target", "seed", "attack")},
         certified=affine_layers(model.network, model.params) if config.certify else None,
         others={other.name: (other.network.logits, other.params) for other in others},

@@ -16,6 +16,7 @@ from jaxadv.storage.errors import InputError
 
 NUMBERS = (bool, int, float, complex)  # which are traced, as arrays are
 ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params
+ROUNDING = 0.05  # of the range of an image's logits, what even half precision does not exceed
 PARTITION = (
     "; of an Equinox module, give the arrays of params, static = eqx.partition(model,"
     " eqx.is_array), and let logits_fn call eqx.combine(params, static)"
@@ -33,15 +34,18 @@ def validated(
     """Returns x as float32 (float64 with jax_enable_x64) and target as int32.
 
     Raises ValueError where they or logits_fn are not what `minimal_adversarial` asks for. Warns if
-    the logits look like probabilities, on which cross-entropy would apply softmax twice.
+    the logits look like probabilities, on which cross-entropy would apply softmax twice, or depend
+    on the images beside theirs.
     """
     _refuse_tracers(params=params, **{name: target})
     x, target = checked_images(x), np.asarray(target)
     sample = x[: side_by_side(256, x[0])]
     classes = number_of_classes(logits_fn, params, sample)
     target = _checked_classes(name, target, len(x), classes)
-    logits = np.asarray(jax.jit(logits_fn)(params, sample))
+    compiled = jax.jit(logits_fn)
+    logits = np.asarray(compiled(params, sample))
     _check_logits(logits)
+    _check_rows(logits[0], np.asarray(compiled(params, np.repeat(sample[:1], len(sample), axis=0))))
     return x, target
 
 
@@ -148,6 +152,21 @@ def _check_logits(logits):
         warnings.warn(
             "the logits look like probabilities (each row is non-negative and sums to 1):"
             " logits_fn should return the values before softmax",
+            stacklevel=4,
+        )
+
+
+def _check_rows(alone, repeated):
+    """Compares an image's logits with those of several of the same image."""
+    finite = np.isfinite(alone)
+    if not finite.any():
+        return
+    alone, repeated = alone[finite].astype(float), repeated[:, finite].astype(float)
+    rounding = max(ROUNDING * np.ptp(alone), 1e-3 * np.abs(alone).max())
+    if (np.abs(repeated - alone) > rounding).any():
+        warnings.warn(
+            "the logits of an image depend on its place or on the images beside it:"
+            " logits_fn should be in evaluation mode, without dropout and batch statistics",
             stacklevel=4,
         )
 

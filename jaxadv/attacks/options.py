@@ -87,6 +87,10 @@ class AttackOptions:
             raise ValueError(
                 f"max_evaluations must be at least 12 for lbfgsb, got {self.max_evaluations}"
             )
+        if self.rounds > 1 and (self.solver == "lbfgsb" or self.temperature is None):
+            raise ValueError(
+                f"rounds must be 1 for lbfgsb, and where temperature is None, got {self.rounds}"
+            )
         if self.smoothing_steps < 0:
             raise ValueError(f"smoothing_steps must not be negative, got {self.smoothing_steps}")
         if self.smoothing_steps >= 2**31:

@@ -16,7 +16,7 @@ class Status(enum.IntEnum):
     ALREADY_TARGET = 1  # x itself is classified as the target: r = 0
     NOT_FOUND = 2  # no image tried was classified as the target, by the margin
     NOT_FINITE = 3  # logits or gradients of this image were NaN or infinite
-    UNREADABLE = 4  # the image could not be read: of `jaxadv.generate` alone
+    UNREADABLE = 4  # no image, or not the target it was to have; of `jaxadv.generate` alone
 
 
 class AttackResult(NamedTuple):

@@ -172,11 +172,12 @@ def _smallest(tried, before):
     first = np.unique(image[order], return_index=True)[1]
     smallest = AttackResult(*(each[order[first]] for each in result))
     counts = result.evaluations, result.cost, result.by_stage
-    evaluations, cost, by_stage = (np.add.reduceat(each[order], first) for each in counts)
+    evaluations, cost, by_stage = (
+        np.add.reduceat(each[order], first, dtype=each.dtype) for each in counts
+    )
+    by_stage[:, Stage.START] += before
     return smallest._replace(
-        evaluations=evaluations + before,
-        cost=cost + before,
-        by_stage=by_stage + before * (np.arange(Stage.DONE) == Stage.START),
+        evaluations=evaluations + before, cost=cost + before, by_stage=by_stage
     )
 
 

@@ -22,6 +22,9 @@ class Arrays:
 
     Args:
       arrays: images (N, …), and labels (N,) and targets (N,) where there are any.
+
+    Attributes:
+      columns: the arrays by the keys of the rows.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
@@ -29,13 +32,13 @@ class Arrays:
         if arrays["images"].ndim < 2 or len(set(sizes.values())) > 1:
             shapes = {name: array.shape for name, array in arrays.items()}
             raise InputError(f"expected images (N, …), labels (N,) and targets (N,), got {shapes}")
-        self._columns = {name.removesuffix("s"): array for name, array in arrays.items()}
+        self.columns = {name.removesuffix("s"): array for name, array in arrays.items()}
 
     def __len__(self):
-        return len(self._columns["image"])
+        return len(self.columns["image"])
 
     def __getitem__(self, index):
-        return {name: column[index] for name, column in self._columns.items()}
+        return {name: column[index] for name, column in self.columns.items()}
 
 
 def open_arrays(path: Path) -> Arrays:

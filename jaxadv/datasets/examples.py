@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, Shaped
@@ -102,7 +102,7 @@ class Examples:
         Images one by one would cost small attacks on an accelerator their time. None where they
         have to be asked for so.
         """
-        if not self.at_hand or self._size is not None:
+        if not self.are_arrays or self._size is not None:
             return None
         rows = self._records[np.asarray(indices)]
         try:
@@ -114,9 +114,13 @@ class Examples:
             return None
 
     @property
-    def at_hand(self) -> bool:
+    def are_arrays(self) -> bool:
         """Whether they are arrays, which other processes would but copy."""
         return isinstance(self._records, Arrays)
+
+    def at_hand(self, name: Literal["label", "target"]) -> np.ndarray | None:
+        """The labels or targets of all, as given; None unless they are an array."""
+        return self._records.columns.get(name) if self.are_arrays else None
 
     def files(self, count: int) -> list[str] | None:
         """Paths of the first images in their folder; None where they are not of one."""

@@ -58,7 +58,7 @@ def read(
       [(2, 2), (2, 2), (1, 2)]
     """
     batches = _Batches(examples, indices, batch_size)
-    iterator = _grain_iterator(batches, 0 if examples.at_hand else workers)
+    iterator = _grain_iterator(batches, 0 if examples.are_arrays else workers)
     try:
         yield from iterator
     finally:

@@ -184,13 +184,18 @@ class Generation:
 
 
 def checked_classes(
-    models: Sequence[Model], examples: Examples, mode: Mode, target: int | None
+    models: Sequence[Model],
+    examples: Examples,
+    mode: Mode,
+    target: int | None,
+    images: int | None = None,
 ) -> int:
-    """The number of logits of the first model, which is attacked.
+    """The number of logits of the first model, which is attacked, on so many images or all.
 
     Raises:
       ValueError: a model does not take such images, has other classes than the one attacked, or
-        has no gradients if it is attacked; or the targets are not to be had.
+        has no gradients if it is attacked; or the targets are not to be had, or are no classes of
+        the model, or labels are not, as far as that is known without reading the images.
     """
     classes, *others = [_number_of_logits(model, examples.image_shape) for model in models]
     for model, count in zip(models[1:], others, strict=True):
@@ -212,6 +217,10 @@ def checked_classes(
         )
     if mode == "given" and not examples.targeted:
         raise ValueError(f"mode given needs data with targets, got none in {examples.name}")
+    for name in ("label", "target") if mode == "given" else ("label",):
+        numbers = examples.at_hand(name)
+        if numbers is not None:
+            _check_classes(name, numbers[:images], classes, 0, numbers[:images] > UNKNOWN)
     return classes
 
 

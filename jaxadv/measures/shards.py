@@ -101,7 +101,7 @@ def generate(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """Makes the shards of a run that are missing, in order; warns of images that cannot be read.
+    """Makes the shards of a run that are missing, in order; warns of images it cannot attack.
 
     Args:
       generation: what to do.
@@ -132,10 +132,10 @@ def generate(
 
 def _warn_of_errors(batch, first):
     """One line per shard, as there may be very many."""
-    errors = [f"image {first + row} cannot be read: {e}" for row, e in enumerate(batch.errors) if e]
-    if errors:
-        more = f"; nor can {len(errors) - 1} more near it" if errors[1:] else ""
-        warnings.warn(f"{errors[0]}{more}", stacklevel=2)
+    if wrong := [(first + row, error) for row, error in enumerate(batch.errors) if error]:
+        image, error = wrong[0]
+        more = f"; nor can {len(wrong) - 1} more near it" if wrong[1:] else ""
+        warnings.warn(f"image {image} cannot be attacked: {error}{more}", stacklevel=2)
 
 
 class _Rows(Sequence):

@@ -16,7 +16,7 @@ class Settings:
     data: str = arguments.REQUIRED
     """Source of the images."""
     images: int | None = None
-    """Number of images, from the first on; by default all."""
+    """Number of images, from the first on, or all if there are fewer; by default all."""
     size: int | None = None
     """Pixels a side, to which images are cropped and resized; by default they stay as they are."""
     data_dir: Path | None = None

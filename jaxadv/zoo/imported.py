@@ -34,14 +34,14 @@ def imported(name: str) -> tuple[Network | LogitsOnly, Any]:
     try:
         pair, module = called(name)
     except InputError as error:
-        raise InputError(f"cannot import model {name!r}: {error}") from error
+        raise InputError(f"cannot load model {name!r}: {error}") from error
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ValueError(f"{name} must return (logits_fn, params), got {type(pair).__name__}")
     network, params = pair
     if not isinstance(network, Network):
         file = getattr(module, "__file__", None)
         if file is None:
-            raise ValueError(f"cannot import model {name!r}: {module.__name__} is in no file")
+            raise ValueError(f"cannot load model {name!r}: {module.__name__} is in no file")
         network = LogitsOnly(network, cache.fingerprint(Path(file).read_bytes()))
     return network, params
 

@@ -138,3 +138,28 @@ def test_probabilities_warn(monkeypatch):
     monkeypatch.setattr(queues, "attack", lambda *args: nothing)  # would follow the checks
     with pytest.warns(UserWarning, match="look like probabilities"):
         minimal_adversarial(probabilities, None, X, TARGET)
+
+
+def in_training(params, x):
+    return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-3)
+
+
+def with_dropout(params, x):
+    return jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), 2 * x, 0.0)
+
+
+def in_half_precision(params, x):
+    return (x.astype(jnp.bfloat16) @ jnp.ones((x.shape[1], 3), jnp.bfloat16)) * jnp.arange(3)
+
+
+@pytest.mark.parametrize("function", [in_training, with_dropout])
+def test_logits_that_depend_on_place_and_company_warn(function):
+    x = np.random.default_rng(0).uniform(size=(8, 3)).astype("float32")
+    with pytest.warns(UserWarning, match="depend on its place or on the images beside it"):
+        checks.validated(function, None, x, np.zeros(8, int))
+
+
+@pytest.mark.parametrize("rounded", [in_half_precision, lambda params, x: 1 + 1e-7 * x])
+def test_logits_that_are_rounded_do_not_warn(rounded):
+    x = np.random.default_rng(0).uniform(size=(100, 300)).astype("float32")
+    checks.validated(rounded, None, x, np.zeros(100, int))

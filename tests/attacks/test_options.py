@@ -36,6 +36,8 @@ def unchecked(monkeypatch):
         ({"margin": 1.0}, r"margin must be in \[0, 1\), got 1\.0"),
         ({"smoothing_steps": -1}, r"smoothing_steps must not be negative, got -1"),
         ({"solver": "lbfgsb", "max_evaluations": 11}, r"must be at least 12 for lbfgsb, got 11"),
+        ({"solver": "lbfgsb", "rounds": 2}, "rounds must be 1 for lbfgsb, and where .*, got 2"),
+        ({"temperature": None, "rounds": 5}, "rounds must be 1 .* temperature is None, got 5"),
     ],
 )
 def test_options(setting, message):

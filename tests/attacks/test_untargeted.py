@@ -63,6 +63,7 @@ def test_untargeted_attacks_few_classes(attacks, distance, classes, attacked):
     gradients = 4 * several.STEPS + sum(found.evaluations for _, found in attacks)
     assert result.evaluations == result.by_stage.sum() == gradients
     assert result.cost >= gradients
+    assert result.evaluations.dtype == result.by_stage.dtype == np.int32  # as other attacks' are
 
 
 def test_untargeted_attacks_classes_of_which_linear_models_tell_nothing(attacks):

@@ -129,6 +129,6 @@ def generated(own_model, capsys):
 def reference(own_model, tmp_path_factory):
     """The bytes of a run that nothing disturbed."""
     out = tmp_path_factory.mktemp("reference")
-    with pytest.warns(UserWarning, match="image 7 cannot be read: OSError: no disk"):
+    with pytest.warns(UserWarning, match="image 7 cannot be attacked: OSError: no disk"):
         assert generate.main(Generate(own_model, None).options(out)) == 0
     return files(out)

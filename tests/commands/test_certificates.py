@@ -89,7 +89,7 @@ def test_a_lower_bound_of_nan_is_an_error(run):
     [
         ("--models FC10(1) LeNet-5", "cannot certify LeNet-5: lower bounds need FullyConnected"),
         ("--models CNN", "got Convolution"),
-        ("--models nowhere:model", "cannot import model 'nowhere:model'"),
+        ("--models nowhere:model", "cannot load model 'nowhere:model'"),
         ("--images 0", "images must be from 1 to 10000, got 0"),
         ("--radii -1", "radii must not be negative, infinite or NaN, got (-1.0,)"),
         ("--balls 1", "balls must be at least 2, got 1"),

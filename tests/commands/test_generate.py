@@ -100,7 +100,16 @@ def test_targets_and_labels_of_an_npz_file(tmp_path, generated):
     np.savez(tmp_path / "mine.npz", images=images, targets=np.array([0, 1, 2, 3, 0, 4]))
     message = generated.refused(tmp_path / "new", *data, *"--mode given".split())
     assert message == "error: image 5 has the target 4, expected 0 to 3\n"
-    assert len([*(tmp_path / "new" / "shards").iterdir()]) == 1
+    assert not (tmp_path / "new").exists()
+    assert "are in" in generated(tmp_path / "new", *data, *"--mode given --images 5".split())
+
+
+def test_labels_of_other_classes_are_refused_before_any_work(tmp_path, generated):
+    labels = np.array([0, -1, 3, 4])
+    np.savez(tmp_path / "mine.npz", images=np.zeros((4, 4, 4), np.uint8), labels=labels)
+    message = generated.refused(tmp_path / "new", "--data", str(tmp_path / "mine.npz"))
+    assert message == "error: image 3 has the label 4, expected 0 to 3\n"
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
@@ -114,7 +123,7 @@ def test_a_folder_of_pictures_read_by_other_processes(tmp_path, generated):
     found = {}
     for workers in (0, 2):
         out, data = tmp_path / f"by {workers}", ("--data", str(tmp_path / "images"))
-        with pytest.warns(UserWarning, match="image 4 cannot be read: "):
+        with pytest.warns(UserWarning, match="image 4 cannot be attacked: "):
             generated(out, *data, "--workers", str(workers))
         found[workers] = files(out)
     assert found[0] == found[2]
@@ -140,7 +149,7 @@ BAD = {
     "--transfer-to gen_mine:of_five": "gen_mine:of_five: logits_fn cannot be applied to images",
     "--transfer-to gen_mine:with_five_classes": "has 5 classes, expected 4, those of gen_mine:",
     "--transfer-to gen_mine:model gen_mine:model": "transfer_to must be there once each",
-    "--model gen_mine:none": "cannot import model 'gen_mine:none'",
+    "--model gen_mine:none": "cannot load model 'gen_mine:none'",
     "--model none": "unknown model 'none'",
     "--export all.zip": "export must be a file .npz, got all.zip",
     "--data nowhere": "cannot read nowhere: it does not exist",

@@ -124,7 +124,7 @@ def test_an_object_store(reference, generated, monkeypatch, tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.filterwarnings("ignore:image 7 cannot be read")
+@pytest.mark.filterwarnings("ignore:image 7 cannot be attacked")
 def test_ctrl_c_ends_in_one_line(tmp_path, reference, generated, capsys):
     import gen_mine
 

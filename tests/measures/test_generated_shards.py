@@ -57,9 +57,9 @@ def test_images_that_cannot_be_read_are_named_once_per_shard(tmp_path):
     with shards.begin(tmp_path, MANIFEST) as run, pytest.warns(UserWarning) as warned:
         generate(recorded(), Examples(images, "ten"), run, [1, 2, 3])
     assert [str(each.message) for each in warned] == [
-        "image 4 cannot be read: it has values from 7 to 7, expected [0, 1]; nor can 1 more near"
-        " it",
-        "image 9 cannot be read: it has values from 7 to 7, expected [0, 1]",
+        "image 4 cannot be attacked: it has values from 7 to 7, expected [0, 1]; nor can 1 more"
+        " near it",
+        "image 9 cannot be attacked: it has values from 7 to 7, expected [0, 1]",
     ]
 
 

@@ -208,12 +208,12 @@ def test_own_code_that_changed_is_another_network(tmp_path, own_models, name):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("no_such_module:good", "cannot import model .*No module named 'no_such_module'"),
-        ("own_models:bad", "cannot import model .*no attribute 'bad'"),
-        (":good", "cannot import model ':good'"),
+        ("no_such_module:good", "cannot load model .*No module named 'no_such_module'"),
+        ("own_models:bad", "cannot load model .*no attribute 'bad'"),
+        (":good", "cannot load model ':good'"),
         ("time:localtime", r"time:localtime must return \(logits_fn, params\)"),
-        ("own_models:fails", "cannot import model .*RuntimeError: boom"),
-        ("own_models:needs", "cannot import model .*missing 1 required positional argument"),
+        ("own_models:fails", "cannot load model .*RuntimeError: boom"),
+        ("own_models:needs", "cannot load model .*missing 1 required positional argument"),
         ("own_models:other_shape", r"takes images of \(8, 8, 1\), expected \(28, 28, 1\)"),
         ("own_models:small_network", r"takes images of \(6, 5, 2\), expected \(28, 28, 1\)"),
         ("own_models:not_a_pair", r"must return \(logits_fn, params\), got function"),
@@ -251,7 +251,7 @@ def leaves():
 )
 def test_errors_of_own_code_tell_where(own_models, name, message):
     own_models.write_text(OWN_ERRORS)
-    with pytest.raises(ValueError, match=f"^cannot import model '.*': .*{message}"):
+    with pytest.raises(ValueError, match=f"^cannot load model '.*': .*{message}"):
         zoo.check_names([name], MNIST)
 
 
@@ -264,7 +264,7 @@ def test_errors_of_own_code_tell_where(own_models, name, message):
 )
 def test_errors_of_own_modules_tell_where(own_models, code, message):
     own_models.write_text(code)
-    with pytest.raises(ValueError, match=f"cannot import model .*{message}"):
+    with pytest.raises(ValueError, match=f"cannot load model .*{message}"):
         zoo.check_names(["own_models:good"], MNIST)
 
 

@@ -106,6 +106,8 @@ def word(manifest: Figures, status: int) -> str:
     """How an attack ended."""
     if manifest.get("mode") == "untargeted" and status == Status.ALREADY_TARGET:
         return "misclassified as it is"
+    if manifest.get("mode") == "given" and status == Status.UNREADABLE:
+        return "unreadable, or without a target"
     return WORDS.get(status, f"status {status}")
 
 

@@ -97,7 +97,7 @@ def _by_class(manifest, outcomes, found, accuracy) -> Iterator[Table]:
         unchanged = percent(float(np.mean(known > 0))) if len(known) else "–"
         median = float(np.median(values)) if len(values) else None
         rows.append(
-            [class_name(manifest, label), f"{of_class.sum():,}", unchanged, decimals(median, 5)]
+            [class_name(manifest, label), f"{len(known):,}", unchanged, decimals(median, 5)]
         )
     header = ["class", "images", f"{accuracy} % at 0", "median distortion"]
     yield Table("By class", header, rows)
