@@ -11,7 +11,7 @@ from jaxadv.solvers.pairs import no_pairs
 push = jax.jit(pairs_module.push)
 constrained = jax.jit(pairs_module.directions, static_argnums=6)
 LANES, SIZE = 3, 12
-MEMORIES = [1, 3, 4, 5, 7]
+MEMORIES = [1, 3, 4, 5, 6]
 
 
 def inverse_hessian(pairs, scale):
