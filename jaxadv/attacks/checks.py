@@ -1,5 +1,6 @@
 """What an attack demands of its input, checked before any work starts."""
 
+import functools
 import warnings
 from typing import Any
 
@@ -16,11 +17,13 @@ from jaxadv.storage.errors import InputError
 
 NUMBERS = (bool, int, float, complex)  # which are traced, as arrays are
 ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params
-ROUNDING = 0.05  # of the range of an image's logits, what even half precision does not exceed
+DIFFERENCE = 0.05  # of an image's largest logit and their median, what half precision may change
+MASK = 1e6  # times an image's largest logit: what is so far below is a mask
 PARTITION = (
     "; of an Equinox module, give the arrays of params, static = eqx.partition(model,"
     " eqx.is_array), and let logits_fn call eqx.combine(params, static)"
 )
+TRAINING = "; a module of Flax nnx must be in evaluation mode, by model.eval()"
 
 
 def validated(
@@ -42,10 +45,7 @@ def validated(
     sample = x[: side_by_side(256, x[0])]
     classes = number_of_classes(logits_fn, params, sample)
     target = _checked_classes(name, target, len(x), classes)
-    compiled = jax.jit(logits_fn)
-    logits = np.asarray(compiled(params, sample))
-    _check_logits(logits)
-    _check_rows(logits[0], np.asarray(compiled(params, np.repeat(sample[:1], len(sample), axis=0))))
+    _check_logits(_check_company(logits_fn, params, sample))
     return x, target
 
 
@@ -64,7 +64,7 @@ def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     """Returns x as a floating-point array, or raises ValueError: (B, …), finite, in [0, 1]."""
     _refuse_tracers(x=x)
     x = np.asarray(x)
-    if not np.issubdtype(x.dtype, np.floating):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
         hint = "; divide 8-bit images by 255" if np.issubdtype(x.dtype, np.integer) else ""
         raise ValueError(f"images must be floating-point numbers in [0, 1], got {x.dtype}{hint}")
     if x.ndim < 2 or x.size == 0:
@@ -89,9 +89,11 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     _check_arrays(params)
     try:
         output = jax.eval_shape(logits_fn, params, x)
+        jax.eval_shape(_in_loop(logits_fn), params, x)
     except Exception as error:  # whatever the user's function raises
         numbers = any(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(params))
         hint = PARTITION if numbers and isinstance(error, jax.errors.JAXTypeError) else ""
+        hint = TRAINING if type(error).__name__ == "TraceContextError" else hint
         raise ValueError(
             f"logits_fn cannot be applied to images of shape {x.shape[1:]}: {error}{hint}"
         ) from error
@@ -109,6 +111,12 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
 def are_finite(logits: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:
     """Whether an image's logits are: classes may be masked by -∞."""
     return np.isfinite(logits.max(axis=1)) & ~np.isnan(logits).any(axis=1)
+
+
+@functools.lru_cache(maxsize=8)  # one function object for each, which JAX traces but once
+def _in_loop(logits_fn):
+    """As attacks call it: in a loop, outside of which a function cannot change anything."""
+    return lambda params, x: jax.lax.map(lambda _: logits_fn(params, x), jnp.zeros(1))
 
 
 def _refuse_tracers(**values):
@@ -148,7 +156,7 @@ def _check_logits(logits):
     finite = are_finite(logits)
     if not finite.any():
         raise InputError("logits_fn returned NaN or infinity for every image")
-    if np.allclose(logits[finite].sum(axis=1), 1, atol=1e-3) and logits[finite].min() >= 0:
+    if logits[finite].min() >= 0 and np.allclose(logits[finite].sum(axis=1), 1, atol=1e-3):
         warnings.warn(
             "the logits look like probabilities (each row is non-negative and sums to 1):"
             " logits_fn should return the values before softmax",
@@ -156,19 +164,35 @@ def _check_logits(logits):
         )
 
 
-def _check_rows(alone, repeated):
-    """Compares an image's logits with those of several of the same image."""
-    finite = np.isfinite(alone)
-    if not finite.any():
-        return
-    alone, repeated = alone[finite].astype(float), repeated[:, finite].astype(float)
-    rounding = max(ROUNDING * np.ptp(alone), 1e-3 * np.abs(alone).max())
-    if (np.abs(repeated - alone) > rounding).any():
+def _check_company(logits_fn, params, sample):
+    """Returns the logits of the sample, after comparing those of half of it beside black images."""
+    count = max(1, len(sample) // 2)
+    beside = sample if len(sample) > 1 else np.repeat(sample, 2, axis=0)
+    moved = np.concatenate([np.zeros_like(beside[count:]), beside[:count]])
+    compiled = jax.jit(logits_fn)
+    logits, elsewhere = (np.asarray(compiled(params, x)) for x in (beside, moved))
+    if _differ(logits[:count], elsewhere[-count:]):
         warnings.warn(
-            "the logits of an image depend on its place or on the images beside it:"
-            " logits_fn should be in evaluation mode, without dropout and batch statistics",
+            "the logits of an image depend on its place or on the images beside it: logits_fn"
+            " should be in evaluation mode, without dropout and batch statistics",
             stacklevel=4,
         )
+    return logits[: len(sample)]
+
+
+def _differ(logits, again) -> bool:
+    """Whether logits of the same images differ by more than rounding, or are finite but once."""
+    rounding = 4 * float(jnp.finfo(logits.dtype).eps) + 1e-4
+    logits, again = logits.astype(float), again.astype(float)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        magnitude = np.abs(logits.max(axis=1, keepdims=True))
+        kept = np.isfinite(logits) & (logits > -MASK * np.maximum(1, magnitude))
+        some = kept.any(axis=1)
+        logits, again, kept = logits[some], again[some], kept[some]
+        largest = logits.max(axis=1, keepdims=True)
+        median = np.nanmedian(np.where(kept, logits, np.nan), axis=1, keepdims=True)
+        most = np.maximum(DIFFERENCE * (largest - median), rounding * np.abs(largest))
+        return bool((kept & ~(np.abs(again - logits) <= most)).any())
 
 
 def _some(indices, most=5):

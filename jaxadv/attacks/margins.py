@@ -108,6 +108,8 @@ def hidden_by_summation(
 ) -> Float[jax.Array, " B"]:
     """By how much the logits at x may differ from one order of summation to another, estimated.
 
+    Or by how much half precision rounds them, where they come in that.
+
     Logits may be small because what they are summed from cancels, as where a bias makes up for the
     mean of the weights. How large that is shows when the image darkens, and in `perturbed`
     parameters: by a share of what it is summed from, each logit changes. Only the target and the
@@ -122,4 +124,8 @@ def hidden_by_summation(
         jnp.where(jnp.isfinite(changes), changes, 0.0), pair[None], axis=-1
     )
     largest = jnp.max(changes, axis=(0, -1)).astype(x.dtype)
-    return SUMMING * jnp.finfo(largest.dtype).eps * largest
+    hidden = SUMMING * jnp.finfo(largest.dtype).eps * largest
+    if jnp.finfo(logits.dtype).eps <= jnp.finfo(x.dtype).eps:
+        return hidden
+    rounded = rounding(jnp.abs(jnp.take_along_axis(logits, pair, axis=-1)).max(axis=-1))
+    return jnp.maximum(hidden, rounded.astype(x.dtype))

@@ -72,8 +72,8 @@ class Examples:
             raise InputError("there are no examples")
         sample = {index: self[index] for index in spaced(self._length, SAMPLED)}
         self.image_shape = _common_shape(sample)
-        self.labelled = any(example.label is not None for example in sample.values())
-        self.targeted = any(example.target is not None for example in sample.values())
+        self.labelled = self._any_known("label", sample)
+        self.targeted = self._any_known("target", sample)
         self.sampled = [index for index, each in sample.items() if each.image is not None]
         rows = [tuple(example[:3]) for example in sample.values()]
         self._fingerprint = cache.fingerprint(name, self._length, rows)
@@ -121,6 +121,12 @@ class Examples:
     def at_hand(self, name: Literal["label", "target"]) -> np.ndarray | None:
         """The labels or targets of all, as given; None unless they are an array."""
         return self._records.columns.get(name) if self.are_arrays else None
+
+    def _any_known(self, name, sample):
+        numbers = self.at_hand(name)
+        if numbers is not None:
+            return bool((numbers != UNKNOWN).any())
+        return any(getattr(example, name) is not None for example in sample.values())
 
     def files(self, count: int) -> list[str] | None:
         """Paths of the first images in their folder; None where they are not of one."""

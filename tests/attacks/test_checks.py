@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxadv import all_targets, minimal_adversarial, untargeted
 from jaxadv.attacks import checks, queues
@@ -144,22 +145,74 @@ def in_training(params, x):
     return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-3)
 
 
+def normalised_without_a_constant(params, x):
+    return (x - x.mean(axis=0)) / x.std(axis=0) + jnp.log(x[:, :1] > 0)
+
+
 def with_dropout(params, x):
     return jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), 2 * x, 0.0)
+
+
+def masked_by(value):
+    return lambda logits: logits.at[:, 1].set(value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("mask", [None, -100.0, -1e9, np.finfo("float32").min, -np.inf])
+@pytest.mark.parametrize("function", [in_training, with_dropout])
+def test_logits_that_depend_on_place_and_company_warn(function, mask, count):
+    x = np.random.default_rng(0).uniform(size=(count, 30)).astype("float32")
+    changed = (lambda logits: logits) if mask is None else masked_by(mask)
+    with pytest.warns(UserWarning, match="depend on its place or on the images beside it"):
+        checks.validated(lambda p, x: changed(function(p, x)), None, x, np.zeros(count, int))
+
+
+def test_logits_that_are_finite_in_some_company_warn():
+    x = np.random.default_rng(0).integers(1, 5, size=(16, 3)).astype("float32") / 4
+    x[0] = 0  # the first image's logits are not
+    with pytest.warns(UserWarning, match="depend on its place or on the images beside it"):
+        checks.validated(normalised_without_a_constant, None, x, np.zeros(16, int))
 
 
 def in_half_precision(params, x):
     return (x.astype(jnp.bfloat16) @ jnp.ones((x.shape[1], 3), jnp.bfloat16)) * jnp.arange(3)
 
 
-@pytest.mark.parametrize("function", [in_training, with_dropout])
-def test_logits_that_depend_on_place_and_company_warn(function):
-    x = np.random.default_rng(0).uniform(size=(8, 3)).astype("float32")
-    with pytest.warns(UserWarning, match="depend on its place or on the images beside it"):
-        checks.validated(function, None, x, np.zeros(8, int))
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize(
+    "sound",
+    [
+        in_half_precision,
+        lambda params, x: 1 + 1e-7 * x,
+        lambda params, x: 0 * x,
+        lambda params, x: x - 1e9 * (jnp.arange(x.shape[1]) > 2),
+        lambda params, x: jnp.where(jnp.arange(x.shape[1]) > 2, jnp.finfo("float32").min, x),
+        lambda params, x: jnp.where(x > 0.5, -jnp.inf, x),
+        lambda params, x: jnp.where(x[:, :1] > 0.5, jnp.nan, x),
+    ],
+)
+def test_logits_that_depend_on_their_image_alone_do_not_warn(sound, count):
+    x = np.random.default_rng(0).uniform(size=(count, 300)).astype("float32")
+    x[0, 0] = 0.25
+    checks.validated(sound, None, x, np.zeros(count, int))
 
 
-@pytest.mark.parametrize("rounded", [in_half_precision, lambda params, x: 1 + 1e-7 * x])
-def test_logits_that_are_rounded_do_not_warn(rounded):
-    x = np.random.default_rng(0).uniform(size=(100, 300)).astype("float32")
-    checks.validated(rounded, None, x, np.zeros(100, int))
+def test_a_module_of_nnx_in_training_mode_is_refused():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.norm(x)
+
+    graph, params = nnx.split(Model())
+    with pytest.raises(ValueError, match=r"must be in evaluation mode, by model\.eval\(\)"):
+        checks.number_of_classes(lambda params, x: nnx.merge(graph, params)(x), params, X)
+    model = Model()
+    model.eval()
+    graph, params = nnx.split(model)
+    assert checks.number_of_classes(lambda p, x: nnx.merge(graph, p)(x), params, X) == 3
+
+
+def test_images_in_half_precision():
+    assert checks.checked_images(jnp.ones((2, 3), jnp.bfloat16)).dtype == np.float32

@@ -84,12 +84,20 @@ def test_unreachable_target(solver):
     assert (result.status[:2] == Status.NOT_FOUND).all()
 
 
-def test_logits_of_half_precision():
-    params, x, target = linear_problem(5, 30)
+@pytest.mark.parametrize("dtype, farther", [("bfloat16", 1.1), ("float16", 1.02)])
+def test_logits_of_half_precision(dtype, farther):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(16, 784)).astype("float32")
+    weights = rng.normal(scale=0.05, size=(784, 10)).astype("float32")
+    target = (np.argmax(x @ weights, axis=1) + rng.integers(1, 10, 16)) % 10
 
     def narrow(params, x):
-        return linear(params, x).astype(jnp.bfloat16)
+        return (x @ params).astype(dtype)
 
-    result = minimal_adversarial(narrow, params, x, target, AttackOptions(smoothing_steps=0))
+    options = AttackOptions(smoothing_steps=0)
+    result = minimal_adversarial(narrow, weights, x, target, options)
     assert result.success.all()
+    assert (np.argmax(narrow(weights, jnp.asarray(result.x_adv)), axis=1) == target).all()
+    exact = minimal_adversarial(lambda w, x: x @ w, weights, x, target, options)
+    assert result.distortion.mean() < farther * exact.distortion.mean()
     assert result.x_adv.dtype == np.float32

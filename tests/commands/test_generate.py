@@ -104,11 +104,12 @@ def test_targets_and_labels_of_an_npz_file(tmp_path, generated):
     assert "are in" in generated(tmp_path / "new", *data, *"--mode given --images 5".split())
 
 
-def test_labels_of_other_classes_are_refused_before_any_work(tmp_path, generated):
-    labels = np.array([0, -1, 3, 4])
+@pytest.mark.parametrize("wrong", [4, -2, 2**40])
+def test_labels_of_other_classes_are_refused_before_any_work(tmp_path, generated, wrong):
+    labels = np.array([0, -1, 3, wrong])
     np.savez(tmp_path / "mine.npz", images=np.zeros((4, 4, 4), np.uint8), labels=labels)
     message = generated.refused(tmp_path / "new", "--data", str(tmp_path / "mine.npz"))
-    assert message == "error: image 3 has the label 4, expected 0 to 3\n"
+    assert message == f"error: image 3 has the label {wrong}, expected 0 to 3\n"
     assert not (tmp_path / "new").exists()
 
 

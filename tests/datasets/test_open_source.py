@@ -249,3 +249,10 @@ def test_classes_that_do_not_fit_the_images(tmp_path, name, shape):
     message = r"expected images \(N, …\), labels \(N,\)|expected an integer"
     with pytest.raises(InputError, match=message):
         open_source(str(path))
+
+
+def test_the_one_target_of_an_array_is_known(tmp_path):
+    targets = np.where(np.arange(40) == 1, 3, -1)
+    np.savez(tmp_path / "mine.npz", images=np.zeros((40, 2, 2), np.uint8), targets=targets)
+    examples = open_source(str(tmp_path / "mine.npz"))
+    assert examples.targeted and not examples.labelled

@@ -114,7 +114,7 @@ def _gallery(results, outcomes, originals, most):
     with_originals = any(original is not None for original in known)
     shown = gallery.COLUMNS if with_originals else gallery.COLUMNS[-1:]
     small = max(gallery.planes(np.zeros(shape)).shape[:2]) < gallery.SMALL
-    note = _note(outcomes, len(results), len(rows), with_originals)
+    note = _note(outcomes, len(results), len(rows), len(readable), with_originals)
     return Gallery(note, shown, examples, small)
 
 
@@ -138,8 +138,9 @@ def _label(manifest, row):
     return class_name(manifest, int(row["label"]))
 
 
-def _note(outcomes, count, shown, with_originals):
-    sample = f"{shown:,} of {count:,} images" + (", evenly spaced." if shown < count else ".")
+def _note(outcomes, count, shown, readable, with_originals):
+    which = ", evenly spaced." if shown < readable else "; the others could not be attacked."
+    sample = f"{shown:,} of {count:,} images" + (which if shown < count else ".")
     nearest = "" if outcomes.chosen is None else " Of all targets, the nearest is shown."
     how = (
         "A difference of 0 is grey; others are shown times the factor above them."

@@ -112,10 +112,13 @@ def test_gallery_leaves_out_the_unreadable_and_names_classes():
 
 
 def test_an_even_sample_is_shown_and_said():
-    gallery = generated.run(*results(count=100), most=9).gallery
+    fake, originals = results(count=100)
+    gallery = generated.run(fake, originals, most=9).gallery
     assert len(gallery.examples) == 9 and gallery.note.startswith("9 of 100 images, evenly spaced.")
     steps = np.diff([example["index"] for example in gallery.examples])
     assert np.ptp(steps) <= 2  # the unreadable are left out
+    gallery = generated.run(fake, originals, most=100).gallery
+    assert " of 100 images; the others could not be attacked." in gallery.note
 
 
 def raises(indices):
