@@ -16,7 +16,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # LLVM's -O1 in place of -O3, no MLIR, no modules split for threads that the other worker takes, and
-# kernels of several results: as fast here, and an attack compiles in a third of the time.
+# kernels of several results: as fast here, and an attack compiles in less than half the time.
 FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 FLAGS += " --xla_cpu_parallel_codegen_split_count=1"
 FLAGS += " --xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
