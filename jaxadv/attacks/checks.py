@@ -33,8 +33,8 @@ def validated(
     target: Any,
     *,
     name: str = "target",
-) -> tuple[Float[np.ndarray, "B *image"], Int32[np.ndarray, " B"]]:
-    """Returns x as float32 (float64 with jax_enable_x64) and target as int32.
+) -> tuple[Float[np.ndarray, "B *image"], Int32[np.ndarray, " B"], int]:
+    """Returns x as float32 (float64 with jax_enable_x64), target as int32, and the classes' number.
 
     Raises ValueError where they or logits_fn are not what `minimal_adversarial` asks for. Warns if
     the logits look like probabilities, on which cross-entropy would apply softmax twice, or depend
@@ -45,8 +45,10 @@ def validated(
     sample = x[: side_by_side(256, x[0])]
     classes = number_of_classes(logits_fn, params, sample)
     target = _checked_classes(name, target, len(x), classes)
-    _check_logits(_check_company(logits_fn, params, sample))
-    return x, target
+    logits, elsewhere = _in_two_companies(logits_fn, params, sample)
+    _check_company(logits, elsewhere)
+    _check_logits(logits)
+    return x, target, classes
 
 
 def checked_options(options: Any) -> AttackOptions:
@@ -88,8 +90,7 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     """
     _check_arrays(params)
     try:
-        output = jax.eval_shape(logits_fn, params, x)
-        jax.eval_shape(_in_loop(logits_fn), params, x)
+        output = jax.eval_shape(_in_loop(logits_fn), params, x)
     except Exception as error:  # whatever the user's function raises
         numbers = any(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(params))
         hint = PARTITION if numbers and isinstance(error, jax.errors.JAXTypeError) else ""
@@ -116,7 +117,13 @@ def are_finite(logits: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:
 @functools.lru_cache(maxsize=8)  # one function object for each, which JAX traces but once
 def _in_loop(logits_fn):
     """As attacks call it: in a loop, outside of which a function cannot change anything."""
-    return lambda params, x: jax.lax.map(lambda _: logits_fn(params, x), jnp.zeros(1))
+
+    @functools.wraps(logits_fn)  # so that errors have the names of its arguments
+    def called(params, x):
+        outputs = jax.lax.map(lambda _: logits_fn(params, x), jnp.zeros(1))
+        return jax.tree.map(lambda each: each[0], outputs)
+
+    return called
 
 
 def _refuse_tracers(**values):
@@ -164,35 +171,39 @@ def _check_logits(logits):
         )
 
 
-def _check_company(logits_fn, params, sample):
-    """Returns the logits of the sample, after comparing those of half of it beside black images."""
+def _in_two_companies(logits_fn, params, sample):
+    """The logits of the sample, and those of half of it, or of one image, beside black images."""
     count = max(1, len(sample) // 2)
     beside = sample if len(sample) > 1 else np.repeat(sample, 2, axis=0)
     moved = np.concatenate([np.zeros_like(beside[count:]), beside[:count]])
     compiled = jax.jit(logits_fn)
     logits, elsewhere = (np.asarray(compiled(params, x)) for x in (beside, moved))
-    if _differ(logits[:count], elsewhere[-count:]):
+    return logits[: len(sample)], elsewhere[-count:]
+
+
+def _check_company(logits, elsewhere):
+    """Warns unless the first logits are those of the same images elsewhere, but for rounding.
+
+    Masks are left out.
+    """
+    rounding = 4 * float(jnp.finfo(logits.dtype).eps) + 1e-4
+    logits, elsewhere = logits[: len(elsewhere)].astype(float), elsewhere.astype(float)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        largest = logits.max(axis=1, keepdims=True)
+        kept = np.isfinite(logits) & (logits > -MASK * np.maximum(1, np.abs(largest)))
+        some = kept.any(axis=1)
+        logits, elsewhere, largest, kept = (
+            each[some] for each in (logits, elsewhere, largest, kept)
+        )
+        median = np.nanmedian(np.where(kept, logits, np.nan), axis=1, keepdims=True)
+        most = np.maximum(DIFFERENCE * (largest - median), rounding * np.abs(largest))
+        differ = kept & ~(np.abs(elsewhere - logits) <= most)
+    if differ.any():
         warnings.warn(
             "the logits of an image depend on its place or on the images beside it: logits_fn"
             " should be in evaluation mode, without dropout and batch statistics",
             stacklevel=4,
         )
-    return logits[: len(sample)]
-
-
-def _differ(logits, again) -> bool:
-    """Whether logits of the same images differ by more than rounding, or are finite but once."""
-    rounding = 4 * float(jnp.finfo(logits.dtype).eps) + 1e-4
-    logits, again = logits.astype(float), again.astype(float)
-    with np.errstate(invalid="ignore"):  # ∞ − ∞
-        magnitude = np.abs(logits.max(axis=1, keepdims=True))
-        kept = np.isfinite(logits) & (logits > -MASK * np.maximum(1, magnitude))
-        some = kept.any(axis=1)
-        logits, again, kept = logits[some], again[some], kept[some]
-        largest = logits.max(axis=1, keepdims=True)
-        median = np.nanmedian(np.where(kept, logits, np.nan), axis=1, keepdims=True)
-        most = np.maximum(DIFFERENCE * (largest - median), rounding * np.abs(largest))
-        return bool((kept & ~(np.abs(again - logits) <= most)).any())
 
 
 def _some(indices, most=5):

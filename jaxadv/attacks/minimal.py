@@ -50,5 +50,5 @@ def minimal_adversarial(
       ([[0.4, 0.4, 0.0]], [True])
     """
     options = checks.checked_options(options)
-    x, target = checks.validated(logits_fn, params, x, target)
+    x, target, _ = checks.validated(logits_fn, params, x, target)
     return queues.attack(logits_fn, params, x, target, options, progress)

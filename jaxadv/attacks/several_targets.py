@@ -57,8 +57,7 @@ def all_targets(
     """
     options = checks.checked_options(options)
     x = checks.checked_images(x)
-    x, _ = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
-    classes = checks.number_of_classes(logits_fn, params, x[:1])
+    x, _, classes = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
 
     def attack(x):
         problems = (
@@ -107,8 +106,8 @@ def untargeted(
       ValueError: as `minimal_adversarial`; or `classes` is not from 1 to k − 1.
     """
     options = checks.checked_options(options)
-    x, label = checks.validated(logits_fn, params, x, label, name="label")
-    others = checks.number_of_classes(logits_fn, params, x[:1]) - 1
+    x, label, count = checks.validated(logits_fn, params, x, label, name="label")
+    others = count - 1
     classes = min(LIKELY, others) if classes is None else int(converted("classes", classes, int))
     if not 1 <= classes <= others:
         raise ValueError(f"classes must be from 1 to {others}, got {classes}")

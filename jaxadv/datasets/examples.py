@@ -122,12 +122,6 @@ class Examples:
         """The labels or targets of all, as given; None unless they are an array."""
         return self._records.columns.get(name) if self.are_arrays else None
 
-    def _any_known(self, name, sample):
-        numbers = self.at_hand(name)
-        if numbers is not None:
-            return bool((numbers != UNKNOWN).any())
-        return any(getattr(example, name) is not None for example in sample.values())
-
     def files(self, count: int) -> list[str] | None:
         """Paths of the first images in their folder; None where they are not of one."""
         folder = self._records
@@ -136,6 +130,12 @@ class Examples:
     def fingerprint(self) -> str:
         """16 hexadecimal digits from name, length and the examples looked at."""
         return self._fingerprint
+
+    def _any_known(self, name, sample):
+        numbers = self.at_hand(name)
+        if numbers is not None:
+            return bool((numbers != UNKNOWN).any())
+        return any(getattr(example, name) is not None for example in sample.values())
 
     def _image(self, given):
         if isinstance(given, bytes):

@@ -220,7 +220,8 @@ def checked_classes(
     for name in ("label", "target") if mode == "given" else ("label",):
         numbers = examples.at_hand(name)
         if numbers is not None:
-            _check_classes(name, numbers[:images], classes, 0, numbers[:images] != UNKNOWN)
+            numbers = numbers[:images]
+            _check_classes(name, numbers, classes, 0, numbers != UNKNOWN)
     return classes
 
 
