@@ -23,6 +23,7 @@ PARTITION = (
     "; of an Equinox module, give the arrays of params, static = eqx.partition(model,"
     " eqx.is_array), and let logits_fn call eqx.combine(params, static)"
 )
+BATCH = "; a single image needs an axis of images, x[None]"
 TRAINING = "; a module of Flax nnx must be in evaluation mode, by model.eval()"
 
 
@@ -51,8 +52,16 @@ def validated(
     return x, target, classes
 
 
-def checked_options(options: Any) -> AttackOptions:
-    """The options, by default `AttackOptions()`; ValueError where they are anything else."""
+def checked_options(options: Any, progress: Any = None) -> AttackOptions:
+    """The options, by default `AttackOptions()`; ValueError where they are anything else.
+
+    And where progress is neither None nor a function.
+    """
+    if progress is not None and not callable(progress):
+        raise ValueError(
+            "progress must be a function, called with how many images have just been done,"
+            f" got {progress!r:.200}"
+        )
     if options is None:
         return AttackOptions()
     if type(options) is not AttackOptions:  # jit takes no other class
@@ -65,7 +74,10 @@ def checked_options(options: Any) -> AttackOptions:
 def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     """Returns x as a floating-point array, or raises ValueError: (B, …), finite, in [0, 1]."""
     _refuse_tracers(x=x)
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError as error:  # a list of images of several shapes
+        raise ValueError(f"images must be an array of images of one shape: {error}") from error
     if not jnp.issubdtype(x.dtype, jnp.floating):
         hint = "; divide 8-bit images by 255" if np.issubdtype(x.dtype, np.integer) else ""
         raise ValueError(f"images must be floating-point numbers in [0, 1], got {x.dtype}{hint}")
@@ -95,6 +107,7 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
         numbers = any(isinstance(leaf, NUMBERS) for leaf in jax.tree.leaves(params))
         hint = PARTITION if numbers and isinstance(error, jax.errors.JAXTypeError) else ""
         hint = TRAINING if type(error).__name__ == "TraceContextError" else hint
+        hint = hint or (BATCH if _takes(logits_fn, params, (1, *x.shape), x.dtype) else "")
         raise ValueError(
             f"logits_fn cannot be applied to images of shape {x.shape[1:]}: {error}{hint}"
         ) from error
@@ -124,6 +137,15 @@ def _in_loop(logits_fn):
         return jax.tree.map(lambda each: each[0], outputs)
 
     return called
+
+
+def _takes(logits_fn, params, shape, dtype):
+    """Whether logits_fn can be applied to images of the (B, …) shape."""
+    try:
+        jax.eval_shape(logits_fn, params, jax.ShapeDtypeStruct(shape, dtype))
+    except Exception:  # whatever the user's function raises
+        return False
+    return True
 
 
 def _refuse_tracers(**values):

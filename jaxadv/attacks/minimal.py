@@ -49,6 +49,6 @@ def minimal_adversarial(
       >>> np.round(result.x_adv.astype(float), 2).tolist(), result.success.tolist()
       ([[0.4, 0.4, 0.0]], [True])
     """
-    options = checks.checked_options(options)
+    options = checks.checked_options(options, progress)
     x, target, _ = checks.validated(logits_fn, params, x, target)
     return queues.attack(logits_fn, params, x, target, options, progress)

@@ -115,18 +115,20 @@ def _done(options, state):
     One in work counts by its gradients, compared with what others took on average, or with what it
     may take at most while there are no others.
     """
-    watched = state.lane.stage, state.lane.evaluations, state.next_problem, state.found.evaluations
-    stage, evaluations, next_problem, found = jax.device_get(watched)
-    working, finished = stage < Stage.DONE, int(next_problem.sum()) - len(stage)
+    watched = state.lane.stage, state.lane.evaluations, state.next_place, state.found.evaluations
+    stage, evaluations, next_place, found = jax.device_get(watched)
+    working, finished = stage < Stage.DONE, int(next_place.sum()) - len(stage)
     usual = found.sum() / finished if finished else options.max_evaluations
     shares = np.minimum(evaluations[working] / usual, NEARLY).sum()
     return finished + math.floor(SHARES * shares) / SHARES, bool(working.any())
 
 
 def _begin(logits_fn, lanes, options, params, x, target, count):
-    hidden = _hidden(logits_fn, lanes, params, x, target, count)
+    hidden, lead = _hidden_and_lead(logits_fn, lanes, params, x, target, count)
+    # Those with the farthest to go tend to take longest, so that few lanes idle at the end.
+    order = jnp.lexsort((lead, jnp.arange(len(x)) >= count))
     classes = jax.eval_shape(logits_fn, params, x[:1]).shape[-1]
-    return lockstep.begin(options, lanes, x, target, hidden, count[0], classes)
+    return lockstep.begin(options, lanes, x, target, hidden, order, count[0], classes)
 
 
 def _advance(logits_fn, lanes, options, params, ticks, x, target, count, state):
@@ -140,13 +142,13 @@ def _judge_lockstep(logits_fn, lanes, options, params, x, target, count, state):
 def _lbfgsb(logits_fn, lanes, options, params, x, target, count):
     from jaxadv.attacks import lbfgsb  # here, so that nothing else needs jaxopt
 
-    hidden = _hidden(logits_fn, lanes, params, x, target, count)
+    hidden, _ = _hidden_and_lead(logits_fn, lanes, params, x, target, count)
     found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target, hidden)
     return _judged(logits_fn, lanes, params, x, target, count, found)
 
 
-def _hidden(logits_fn, lanes, params, x, target, count):
-    """The leads that orders of summation may hide."""
+def _hidden_and_lead(logits_fn, lanes, params, x, target, count):
+    """The leads that orders of summation may hide, and those of the targets at x."""
     hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))
     return in_batches(lanes, count[0], hides, x, target)
 

@@ -55,7 +55,7 @@ def all_targets(
     Raises:
       ValueError: as `minimal_adversarial`.
     """
-    options = checks.checked_options(options)
+    options = checks.checked_options(options, progress)
     x = checks.checked_images(x)
     x, _, classes = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
 
@@ -105,7 +105,7 @@ def untargeted(
     Raises:
       ValueError: as `minimal_adversarial`; or `classes` is not from 1 to k − 1.
     """
-    options = checks.checked_options(options)
+    options = checks.checked_options(options, progress)
     x, label, count = checks.validated(logits_fn, params, x, label, name="label")
     others = count - 1
     classes = min(LIKELY, others) if classes is None else int(converted("classes", classes, int))

@@ -37,11 +37,31 @@ def with_pixel(value):
         (X[0], r"must have the shape \(B, …\) with B ≥ 1, got \(3,\)"),
         (X[:0], r"must have the shape \(B, …\) with B ≥ 1, got \(0, 3\)"),
         (X[:, :1], r"logits_fn cannot be applied to images of shape \(1,\)"),
+        ([[0.5, 0.5], [0.5]], r"must be an array of images of one shape: .*inhomogeneous"),
     ],
 )
 def test_images(x, message):
     with pytest.raises(ValueError, match=message):
         minimal_adversarial(logits_fn, None, x, TARGET)
+
+
+def test_image_without_an_axis_of_images():
+    def flattened(params, x):
+        return x.reshape(len(x), -1) @ np.ones((6, 2), np.float32)
+
+    with pytest.raises(ValueError, match=r"of shape \(3,\): .*an axis of images, x\[None\]$"):
+        minimal_adversarial(flattened, None, X[:2], np.array([1]))
+    with pytest.raises(ValueError, match=r"of shape \(3, 1\): ((?!x\[None\]).)*$"):
+        minimal_adversarial(flattened, None, X[..., None], TARGET)
+
+
+@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted, all_targets])
+def test_progress_is_a_function(monkeypatch, attack):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    target = () if attack is all_targets else (TARGET,)
+    for wrong in (3, True):
+        with pytest.raises(ValueError, match=f"progress must be a function, .* got {wrong}$"):
+            attack(logits_fn, None, X, *target, progress=wrong)
 
 
 @pytest.mark.parametrize(

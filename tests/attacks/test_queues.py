@@ -11,7 +11,7 @@ from linear_problems import SOLVERS, linear, linear_problem
 
 from jaxadv import AttackOptions, minimal_adversarial
 from jaxadv.attacks import queues
-from jaxadv.storage.devices import placed
+from jaxadv.storage.devices import dealt, placed
 
 
 @pytest.fixture
@@ -56,6 +56,22 @@ def test_other_numbers_need_no_compilation(short):
         minimal_adversarial(linear, params, x, target, options)
     assert compilations() == [1, 1, 1]
     assert queues._accessed.cache_info().misses == analysed
+
+
+def test_the_farthest_to_go_are_attacked_first(short):
+    """Of each device's problems, and none of what pads them; those of NaN come last."""
+    params, x, target = linear_problem(9)
+    x[1] = np.nan
+    devices = tuple(jax.local_devices())
+    problems, counts = dealt((x, target), len(devices), 8)
+    programs = queues._programs(linear, 8, devices)
+    state = programs.begin(AttackOptions(), params, *placed((*problems, counts), devices))
+    logits = linear(params, x)
+    lead = logits[np.arange(9), target] - logits[np.arange(9), 1 - target]
+    orders = np.asarray(state.order).reshape(len(devices), -1)
+    for order, share in zip(orders, np.array_split(lead, len(devices)), strict=True):
+        np.testing.assert_array_equal(order[: len(share)], np.argsort(share, stable=True))
+        assert sorted(order) == list(range(8))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -53,7 +53,8 @@ def transitions():
     tick_once = jax.jit(loop._tick, static_argnums=2)
     noise = noise_for(x[0])
     load = jax.jit(loop._loaded)
-    lane = load((x, target, np.zeros(LANES, "f4")), np.array(LANES), np.arange(LANES))
+    queue = x, target, np.zeros(LANES, "f4"), np.arange(LANES)
+    lane = load(queue, np.array(LANES), np.arange(LANES))
     state = (
         lane,
         Vectors(x, x, 0 * x, 0 * x, x, x, jnp.zeros((LANES, 10))),
@@ -86,7 +87,7 @@ def lane_at(stage, **changes):
     """A lane whose last point was at a distance of 1 from x, and not yet on the boundary."""
     one = jnp.ones(())
     at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
-    lane = loaded(jnp.array(1), jnp.array(0), jnp.array(1), 0 * one)
+    lane = loaded(jnp.array(1), jnp.array(0), jnp.array(True), 0 * one)
     point = Point(at, r_r=one, r_g=-one, g_g=one)
     return lane._replace(stage=at_stage(stage), point=point, **changes)
 
@@ -204,7 +205,7 @@ def test_c_of_a_step_stays_near_what_is_stationary_along_r():
     at = Evaluation(loss=one, margin=-one, magnitude=one, others=one / 2)
     none = jnp.zeros(len(multipliers), int)
     load = jax.jit(jax.vmap(loaded, in_axes=(0, 0, None, 0)))
-    lane = load(none, none, jnp.array(1), 0 * one)
+    lane = load(none, none, jnp.array(True), 0 * one)
     lane = lane._replace(point=Point(at, r_r=one, r_g=-one, g_g=one))
     c = np.asarray(jax.jit(c_of_step)(AttackOptions(), lane, multipliers))
     stationary = TUNING.aim / 2  # 2c r = AIM g, along r

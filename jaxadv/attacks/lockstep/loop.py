@@ -43,9 +43,10 @@ class State(NamedTuple):
     """Where the work on a queue of Q problems stands, with L lanes."""
 
     hidden: jax.Array  # (Q,) lead that orders of summation may hide
+    order: jax.Array  # (Q,) in which the problems are loaded
     noise: jax.Array  # of `noise_for`
     tick: jax.Array  # (1,)
-    next_problem: jax.Array  # (1,) to be loaded; less L, how many have finished
+    next_place: jax.Array  # (1,) in that order; less L, how many have finished
     lane: Lane
     vectors: Vectors
     pairs: Pairs
@@ -62,19 +63,22 @@ def begin(
     images: Float[jax.Array, "Q *image"],
     targets: Int[jax.Array, " Q"],
     hidden: Float[jax.Array, " Q"],
+    order: Int[jax.Array, " Q"],
     count: Int[jax.Array, ""],
     classes: int,
 ) -> State:
-    """Loads the first of a queue of (Q, …) images, of which `count` are to be attacked."""
-    flat, first = images.reshape(len(images), -1), jnp.arange(lanes)
+    """Loads a queue of (Q, …) images, of which the first `count` in the order are attacked."""
+    flat = images.reshape(len(images), -1)
+    lane = _loaded((flat, targets, hidden, order), count, jnp.arange(lanes))
     offsets = jnp.zeros((lanes, classes), images.dtype)
-    x = _at(flat, first)
+    x = flat[lane.problem]
     return State(
         hidden=hidden,
+        order=order,
         noise=noise_for(flat[0]),
         tick=jnp.zeros(1, int),
-        next_problem=jnp.full(1, lanes, int),
-        lane=_loaded((flat, targets, hidden), count, first),
+        next_place=jnp.full(1, lanes, int),
+        lane=lane,
         vectors=Vectors(x, x, jnp.zeros_like(x), jnp.zeros_like(x), x, x, offsets),
         pairs=no_pairs(options.history_size, lanes, flat.shape[1], images.dtype),
         found=_nothing_found(flat),
@@ -92,18 +96,18 @@ def advance(
     state: State,
 ) -> State:
     """Works on a queue until it is done, for so many ticks at most."""
-    queue = images.reshape(len(images), -1), targets, state.hidden
+    queue = images.reshape(len(images), -1), targets, state.hidden, state.order
     evaluate = functools.partial(_evaluate, logits_fn, params, images.shape[1:])
     last = state.tick + ticks
 
     def tick_all(state):
-        hidden, noise, tick, next_problem, lane, vectors, pairs, found = state
+        hidden, order, noise, tick, next_place, lane, vectors, pairs, found = state
         working = lane.stage < Stage.DONE
         lane, vectors, pairs = _tick(options, noise, evaluate, tick[0], lane, vectors, pairs)
         finished = working & (lane.stage == Stage.DONE)
-        lane, vectors, found = _refilled(queue, count, next_problem, finished, lane, vectors, found)
-        next_problem += finished.sum()
-        return State(hidden, noise, tick + 1, next_problem, lane, vectors, pairs, found)
+        lane, vectors, found = _refilled(queue, count, next_place, finished, lane, vectors, found)
+        next_place += finished.sum()
+        return State(hidden, order, noise, tick + 1, next_place, lane, vectors, pairs, found)
 
     def goes_on(state):
         return state.unfinished() & (state.tick < last)[0]
@@ -244,16 +248,11 @@ def _dot(a, b):
     return jnp.sum(a * b, axis=-1)
 
 
-def _loaded(queue, count, problem) -> Lane:
-    """Lanes at the start of the problems, (L,) indices; done from `count` on."""
-    _, targets, hidden = queue
-    load = jax.vmap(loaded, in_axes=(0, 0, None, 0))
-    return load(_at(targets, problem), problem, count, _at(hidden, problem))
-
-
-def _at(array, problem):
-    """The entries of problems, (l,) indices; of one that is beyond the queue, the last."""
-    return array[jnp.minimum(problem, len(array) - 1)]
+def _loaded(queue, count, place) -> Lane:
+    """Lanes at the start of the problems at (L,) places of the order; done from `count` on."""
+    _, targets, hidden, order = queue
+    problem = order[jnp.minimum(place, len(order) - 1)]
+    return jax.vmap(loaded)(targets[problem], problem, place < count, hidden[problem])
 
 
 def _nothing_found(images) -> Found:
@@ -262,27 +261,28 @@ def _nothing_found(images) -> Found:
     return Found(images, no, no, zeros, integers, jnp.zeros((len(images), Stage.DONE), int), None)
 
 
-def _refilled(queue, count, next_problem, finished, lane, vectors, found):
+def _refilled(queue, count, next_place, finished, lane, vectors, found):
     """Writes the results of finished lanes, and loads the next problems into them."""
     images = queue[0]
-    problem = next_problem + jnp.cumsum(finished) - 1
-    held = lane.problem, _result(lane, vectors), beyond_reach(lane.start.gap), vectors, problem
+    new = _loaded(queue, count, next_place + jnp.cumsum(finished) - 1)
+    out = beyond_reach(lane.start.gap)
+    held = lane.problem, _result(lane, vectors), out, vectors, new.problem
 
     def of_lanes(rows, where, state):
         x, trial, found = state
-        at, result, out, now, following = rows_of(held, rows)
+        at, result, out, now, new_at = rows_of(held, rows)
         # From the queue: XLA would copy all x if they were read here, where they are written.
-        last = jnp.where(jnp.isfinite(now.point), now.point, _at(images, at))
+        last = jnp.where(jnp.isfinite(now.point), now.point, images[at])
         result = result._replace(
             image=jnp.where(result.success[:, None], result.image, last),
             finite=(result.finite & jnp.isfinite(now.gradient).all(axis=1)) | out,
         )
         at = jnp.where(where < len(finished), at, len(images))
-        new = _at(images, following)
-        return *written((x, trial), where, (new, new)), written(found, at, result)
+        new_x = images[new_at]
+        return *written((x, trial), where, (new_x, new_x)), written(found, at, result)
 
     x, trial, found = for_lanes(finished, of_lanes, (vectors.x, vectors.trial, found))
-    lane = jax.vmap(select)(finished, _loaded(queue, count, problem), lane)
+    lane = jax.vmap(select)(finished, new, lane)
     return lane, vectors._replace(x=x, trial=trial), found
 
 

@@ -129,16 +129,16 @@ class Vectors(NamedTuple):
 def loaded(
     target: Int[jax.Array, ""],
     problem: Int[jax.Array, ""],
-    count: Int[jax.Array, ""],
+    wanted: Bool[jax.Array, ""],
     hidden: Float[jax.Array, ""],
 ) -> Lane:
-    """A lane at the start of a problem, or done if its index is `count` or more."""
+    """A lane at the start of a problem, or done if it is not wanted."""
     zero, one = jnp.zeros_like(hidden), jnp.ones_like(hidden)
     none, false = jnp.zeros_like(problem), jnp.array(False)
     return Lane(
         problem=problem,
         target=target,
-        stage=jnp.where(problem < count, at_stage(Stage.START), at_stage(Stage.DONE)),
+        stage=jnp.where(wanted, at_stage(Stage.START), at_stage(Stage.DONE)),
         spent=none,
         evaluations=none,
         by_stage=jnp.zeros(Stage.DONE, none.dtype),
