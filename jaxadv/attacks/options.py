@@ -123,7 +123,8 @@ class AttackOptions:
     @classmethod
     def thorough(cls, **settings: Any) -> "AttackOptions":
         """Up to 32 attacks on each image, within 2,000 gradients; other settings as given."""
-        given: dict[str, Any] = {"rounds": 32, "max_evaluations": 2000} | settings
+        many = {"smoothing_steps": 90, "rounds": 32, "max_evaluations": 2000}
+        given: dict[str, Any] = many | settings
         return cls(**given)
 
     @classmethod

@@ -159,9 +159,11 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * lane.averaging_steps + lane.spent
-    scattered = (lane.round > 0) & ~nonsmooth(lane)
-    scattering = jnp.array(TUNING.scattering, unit.dtype)[lane.round % len(TUNING.scattering)]
-    noise = jnp.where(scattered, scattering, TUNING.noise)
+    noises, scattering = (
+        jnp.array(each, unit.dtype) for each in (TUNING.noises, TUNING.scattering)
+    )
+    in_turn = jnp.where(nonsmooth(lane), noises, scattering)
+    noise = jnp.where(lane.round > 0, in_turn[lane.round % len(in_turn)], TUNING.noise)
     before = probing & (lane.refused == 0)
     noise = jnp.where(before, TUNING.probing, noise)
     return TUNING.shift * (steps % TUNING.windows), noise * share * unit
