@@ -36,8 +36,8 @@ class AttackOptions:
     Lockstep only."""
     rounds: int = 1
     """Attacks on each image, as far as `max_evaluations` allows, and until ten in a row have found
-    nothing nearer, from other points: with other noise, where gradients are averaged over it. The
-    smallest distortion counts. Lockstep only, and not where the temperature is None."""
+    nothing nearer, from other points: with other noise and half the steps, where gradients are
+    averaged. The smallest distortion counts. Lockstep only, not where the temperature is None."""
     restart: bool = True
     """Attack an image that took long once more, from a much softer loss, unless averaging found
     something. Lockstep only."""
@@ -123,8 +123,7 @@ class AttackOptions:
     @classmethod
     def thorough(cls, **settings: Any) -> "AttackOptions":
         """Up to 32 attacks on each image, within 2,000 gradients; other settings as given."""
-        many = {"smoothing_steps": 90, "rounds": 32, "max_evaluations": 2000}
-        given: dict[str, Any] = many | settings
+        given: dict[str, Any] = {"rounds": 32, "max_evaluations": 2000} | settings
         return cls(**given)
 
     @classmethod

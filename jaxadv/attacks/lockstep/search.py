@@ -19,6 +19,7 @@ from jaxadv.attacks.lockstep.state import (
     finely,
     lead_asked,
     left_for_averaging,
+    nonsmooth,
     succeeds,
 )
 from jaxadv.attacks.lockstep.tuning import TUNING
@@ -73,7 +74,8 @@ def another_attack(options: AttackOptions, lane: Lane) -> Lane:
 
     Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere.
     """
-    steps = jnp.where(lane.averaging_steps > 0, lane.averaging_steps, TUNING.scattered)
+    half = jnp.clip(options.smoothing_steps // 2, TUNING.scattered + 1, lane.averaging_steps)
+    steps = jnp.where(nonsmooth(lane), half, TUNING.scattered)
     more = (
         (lane.round + 1 < options.rounds)
         & (lane.round - lane.best.round < TUNING.fruitless)
