@@ -42,6 +42,8 @@ def test_nonsmooth_boundaries_are_averaged():
     assert averaged.distortion.mean() < 0.99 * plain.distortion.mean()
     assert (more.distortion <= averaged.distortion).all()
     assert more.distortion.mean() < averaged.distortion.mean()
+    further = more.by_stage[:, Stage.AVERAGE] - averaged.by_stage[:, Stage.AVERAGE]
+    assert set(further.tolist()) == {2 * 2, 2 * 87}  # half of 175; two where it is smooth
     # The average begins with the minimiser's model, so that few steps lose nothing.
     few = attack(*problem, smoothing_steps=5)
     assert few.distortion.mean() < plain.distortion.mean()

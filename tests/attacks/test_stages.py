@@ -10,7 +10,7 @@ from linear_problems import PIXELS
 
 from jaxadv import AttackOptions
 from jaxadv.attacks.lockstep import loop
-from jaxadv.attacks.lockstep.averaging import noise_for
+from jaxadv.attacks.lockstep.averaging import noise_for, window
 from jaxadv.attacks.lockstep.sqp import c_of_step, stepped
 from jaxadv.attacks.lockstep.stages import SUCCESSORS, decided
 from jaxadv.attacks.lockstep.state import (
@@ -140,6 +140,21 @@ def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
     assert ended(last, 0.5 * TUNING.gain).stage == Stage.DONE
     assert ended(last, 2 * TUNING.gain).stage == Stage.AVERAGE
     assert [ended(last, n * TUNING.gain).best.round for n in (0.5, 2)] == [0, last]
+
+
+def test_noise_of_further_attacks_is_of_several_sizes_in_turn():
+    def noise(round_, averaging_steps):
+        lane = lane_at(
+            Stage.AVERAGE,
+            round=jnp.array(round_),
+            averaging_steps=jnp.array(averaging_steps),
+        )
+        return window(lane, size=4)[1] * 2  # at a distance of 1
+
+    rounds = 0, 1, 2, 3, 4
+    averaged, scattered = ([noise(each, steps) for each in rounds] for steps in (90, 2))
+    np.testing.assert_allclose(averaged, [1.5, 0.45, 4.5, 1.5, 0.45], rtol=1e-6)
+    np.testing.assert_allclose(scattered[1:], [12.0, 24.0, 6.0, 12.0], rtol=1e-6)
 
 
 def test_short_steps_settle_only_where_the_gradient_is_small():
