@@ -23,7 +23,7 @@ PARTITION = (
     "; of an Equinox module, give the arrays of params, static = eqx.partition(model,"
     " eqx.is_array), and let logits_fn call eqx.combine(params, static)"
 )
-BATCH = "; a single image needs an axis of images, x[None]"
+BATCH = "; if this is a single image, it needs an axis of images, x[None]"
 TRAINING = "; a module of Flax nnx must be in evaluation mode, by model.eval()"
 
 
@@ -76,8 +76,8 @@ def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     _refuse_tracers(x=x)
     try:
         x = np.asarray(x)
-    except ValueError as error:  # a list of images of several shapes
-        raise ValueError(f"images must be an array of images of one shape: {error}") from error
+    except ValueError as error:  # such as a list of images of several shapes
+        raise ValueError(f"images must form one array: {error}") from error
     if not jnp.issubdtype(x.dtype, jnp.floating):
         hint = "; divide 8-bit images by 255" if np.issubdtype(x.dtype, np.integer) else ""
         raise ValueError(f"images must be floating-point numbers in [0, 1], got {x.dtype}{hint}")

@@ -37,7 +37,7 @@ def with_pixel(value):
         (X[0], r"must have the shape \(B, …\) with B ≥ 1, got \(3,\)"),
         (X[:0], r"must have the shape \(B, …\) with B ≥ 1, got \(0, 3\)"),
         (X[:, :1], r"logits_fn cannot be applied to images of shape \(1,\)"),
-        ([[0.5, 0.5], [0.5]], r"must be an array of images of one shape: .*inhomogeneous"),
+        ([[0.5, 0.5], [0.5]], r"must form one array: .*inhomogeneous"),
     ],
 )
 def test_images(x, message):
@@ -49,7 +49,7 @@ def test_image_without_an_axis_of_images():
     def flattened(params, x):
         return x.reshape(len(x), -1) @ np.ones((6, 2), np.float32)
 
-    with pytest.raises(ValueError, match=r"of shape \(3,\): .*an axis of images, x\[None\]$"):
+    with pytest.raises(ValueError, match=r"\(3,\): .*if this is a single image, .* x\[None\]$"):
         minimal_adversarial(flattened, None, X[:2], np.array([1]))
     with pytest.raises(ValueError, match=r"of shape \(3, 1\): ((?!x\[None\]).)*$"):
         minimal_adversarial(flattened, None, X[..., None], TARGET)

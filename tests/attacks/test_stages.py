@@ -142,19 +142,22 @@ def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
     assert [ended(last, n * TUNING.gain).best.round for n in (0.5, 2)] == [0, last]
 
 
-def test_noise_of_further_attacks_is_of_several_sizes_in_turn():
+def test_noise_of_further_attacks_is_other_noise_of_several_sizes_in_turn():
+    """Of the first one, and of one that begins anew from a softer loss, it is 1.5 in size."""
+
     def noise(round_, averaging_steps):
         lane = lane_at(
-            Stage.AVERAGE,
-            round=jnp.array(round_),
-            averaging_steps=jnp.array(averaging_steps),
+            Stage.AVERAGE, round=jnp.array(round_), averaging_steps=jnp.array(averaging_steps)
         )
-        return window(lane, size=4)[1] * 2  # at a distance of 1
+        start, scale = window(lane, size=4)
+        return start // TUNING.shift, 2 * scale  # at a distance of 1
 
     rounds = 0, 1, 2, 3, 4
-    averaged, scattered = ([noise(each, steps) for each in rounds] for steps in (90, 2))
-    np.testing.assert_allclose(averaged, [1.5, 0.45, 4.5, 1.5, 0.45], rtol=1e-6)
-    np.testing.assert_allclose(scattered[1:], [12.0, 24.0, 6.0, 12.0], rtol=1e-6)
+    places, averaged = zip(*(noise(each, 175 // 2) for each in rounds), strict=True)
+    np.testing.assert_allclose(averaged, [1.5, 1.5, 4.5, 0.45, 1.5], rtol=1e-6)
+    assert np.diff(places).min() >= 175  # as many as the first attack averages
+    scattered = [noise(each, 2)[1] for each in rounds[1:]]
+    np.testing.assert_allclose(scattered, [12.0, 24.0, 6.0, 12.0], rtol=1e-6)
 
 
 def test_short_steps_settle_only_where_the_gradient_is_small():

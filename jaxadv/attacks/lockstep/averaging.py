@@ -158,7 +158,7 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     remaining = jnp.maximum(1 - lane.spent / last, 0)
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
-    steps = lane.round * lane.averaging_steps + lane.spent
+    steps = lane.round * TUNING.apart + lane.spent
     noises, scattering = (
         jnp.array(each, unit.dtype) for each in (TUNING.noises, TUNING.scattering)
     )

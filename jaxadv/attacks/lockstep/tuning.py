@@ -146,7 +146,7 @@ class Tuning(NamedTuple):
     noise: float = 1.5
     """Root mean square of the noise at first, in units of that of r. FC 0, +0.05 (−1, +17);
     LeNet-5 +0.09, −0.43 (−7, +10)."""
-    noises: tuple[float, float, float] = (1.5, 0.45, 4.5)
+    noises: tuple[float, float, float] = (0.45, 1.5, 4.5)
     """The same of further attacks, in turn: each finds minima that the others do not. All of 1.5:
     `AttackOptions.thorough()` finds distortions 0.22 % (0.11–0.36) larger on LeNet-5 (300 images)
     and 0.08 % (−0.01–0.20) on the CNN (40)."""
@@ -157,6 +157,8 @@ class Tuning(NamedTuple):
     +0.03 (+1, +1); LeNet-5 −0.67, −0.38 (+3, +2)."""
     windows: int = 1000
     """Places of the window, after which it starts anew."""
+    apart: int = 175
+    """Of these, from the beginning of an attack to that of a further one."""
     noiseless: float = 0.2
     """Of the steps, those at the end without noise. LeNet-5 −0.59, −0.57 (0, +2)."""
     averaging: tuple[float, float] = (0.4, 0.01)
