@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Bool, Float, Int32
 
 from jaxadv.attacks.options import AttackOptions
+from jaxadv.attacks.results import AttackResult, Status
 from jaxadv.attacks.types import LogitsFn
 from jaxadv.storage.devices import side_by_side
 from jaxadv.storage.errors import InputError
@@ -18,6 +19,7 @@ from jaxadv.storage.errors import InputError
 NUMBERS = (bool, int, float, complex)  # which are traced, as arrays are
 ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, *NUMBERS)  # leaves of params
 DIFFERENCE = 0.05  # of an image's largest logit and their median, what half precision may change
+FEW = 10  # gradients, by which a step has moved an image unless its gradient is 0
 MASK = 1e6  # times an image's largest logit: what is so far below is a mask
 PARTITION = (
     "; of an Equinox module, give the arrays of params, static = eqx.partition(model,"
@@ -59,8 +61,8 @@ def checked_options(options: Any, progress: Any = None) -> AttackOptions:
     """
     if progress is not None and not callable(progress):
         raise ValueError(
-            "progress must be a function, called with how many images have just been done,"
-            f" got {progress!r:.200}"
+            "progress must be a function, called with how many images have just been done, as"
+            f" tqdm(total=len(x)).update, got {progress!r:.200}"
         )
     if options is None:
         return AttackOptions()
@@ -75,12 +77,15 @@ def checked_images(x: Any) -> Float[np.ndarray, "B *image"]:
     """Returns x as a floating-point array, or raises ValueError: (B, …), finite, in [0, 1]."""
     _refuse_tracers(x=x)
     try:
-        x = np.asarray(x)
+        given, x = x, np.asarray(x)
     except ValueError as error:  # such as a list of images of several shapes
         raise ValueError(f"images must form one array: {error}") from error
     if not jnp.issubdtype(x.dtype, jnp.floating):
+        got = x.dtype if x.dtype.kind in "biuc" else f"{given!r:.100}"
         hint = "; divide 8-bit images by 255" if np.issubdtype(x.dtype, np.integer) else ""
-        raise ValueError(f"images must be floating-point numbers in [0, 1], got {x.dtype}{hint}")
+        if x.dtype == np.uint16:
+            hint = "; divide 16-bit images by 65535"
+        raise ValueError(f"images must be floating-point numbers in [0, 1], got {got}{hint}")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"images must have the shape (B, …) with B ≥ 1, got {x.shape}")
     x = x.astype(jax.dtypes.canonicalize_dtype(np.float64))
@@ -120,6 +125,17 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     if not jnp.issubdtype(output.dtype, jnp.floating):
         raise ValueError(f"logits_fn must return floating-point logits, got {output.dtype}")
     return shape[1]
+
+
+def check_moved(result: AttackResult) -> None:
+    """Warns where attacks failed, and none so much as moved an image."""
+    failed = result.status == Status.NOT_FOUND
+    if failed.all() and not result.distortion.any() and result.evaluations.min() > FEW:
+        warnings.warn(
+            "no attack moved its image: the gradient of the logits is 0, as after rounding, argmax"
+            " or jax.lax.stop_gradient, or towards masked classes",
+            stacklevel=4,
+        )
 
 
 def are_finite(logits: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxadv.attacks.checks import check_moved
 from jaxadv.attacks.lockstep import loop as lockstep
 from jaxadv.attacks.lockstep.state import Stage
 from jaxadv.attacks.margins import hidden_by_summation, perturbed
@@ -58,7 +59,9 @@ def attack(
         with jax.default_matmul_precision("highest"):  # TF32 would upset the line search
             result = _solved(programs, whole, problems, progress)
         results.append(AttackResult(*collected(result, counts)))
-    return concatenated(results)
+    found = concatenated(results)
+    check_moved(found)
+    return found
 
 
 class _Programs(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxadv import all_targets, minimal_adversarial, untargeted
+from jaxadv import AttackOptions, all_targets, minimal_adversarial, untargeted
 from jaxadv.attacks import checks, queues
 from jaxadv.attacks.results import AttackResult
 
@@ -34,6 +34,8 @@ def with_pixel(value):
         (with_pixel(np.nan), r"must be finite, got NaN or infinity in images 2"),
         (with_pixel(np.inf), r"must be finite, got NaN or infinity in images 2"),
         ((255 * X).astype(np.uint8), r"must be floating-point numbers in \[0, 1\], got uint8"),
+        ((65535 * X).astype(np.uint16), r"got uint16; divide 16-bit images by 65535$"),
+        ("digits.png", r"must be floating-point numbers in \[0, 1\], got 'digits\.png'$"),
         (X[0], r"must have the shape \(B, …\) with B ≥ 1, got \(3,\)"),
         (X[:0], r"must have the shape \(B, …\) with B ≥ 1, got \(0, 3\)"),
         (X[:, :1], r"logits_fn cannot be applied to images of shape \(1,\)"),
@@ -43,6 +45,22 @@ def with_pixel(value):
 def test_images(x, message):
     with pytest.raises(ValueError, match=message):
         minimal_adversarial(logits_fn, None, x, TARGET)
+
+
+def rounded(params, x):
+    return logits_fn(params, jnp.round(255 * x) / 255)
+
+
+@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted])
+def test_a_gradient_of_0_is_warned_of(attack):
+    """Once, attacks failed after up to a minute without a word."""
+    class_of_x = np.argmax(logits_fn(None, X), axis=1)
+    classes = class_of_x if attack is untargeted else 1 - class_of_x
+    with pytest.warns(UserWarning, match=r"no attack moved its image: .* as after rounding"):
+        result = attack(rounded, None, X, classes)
+    assert not result.success.any() and not result.distortion.any()
+    few = AttackOptions(max_evaluations=2)  # too few to move an image
+    assert not attack(logits_fn, None, X, classes, few).success.any()
 
 
 def test_image_without_an_axis_of_images():
