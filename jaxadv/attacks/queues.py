@@ -127,9 +127,9 @@ def _done(options, state):
 
 
 def _begin(logits_fn, lanes, options, params, x, target, count):
-    hidden, lead = _hidden_and_lead(logits_fn, lanes, params, x, target, count)
+    hidden, ahead, lead = _at_x(logits_fn, lanes, params, x, target, count)
     # Those with the farthest to go tend to take longest, so that few lanes idle at the end.
-    order = jnp.lexsort((lead, jnp.arange(len(x)) >= count))
+    order = jnp.lexsort((lead, -ahead, jnp.arange(len(x)) >= count))
     classes = jax.eval_shape(logits_fn, params, x[:1]).shape[-1]
     return lockstep.begin(options, lanes, x, target, hidden, order, count[0], classes)
 
@@ -145,13 +145,13 @@ def _judge_lockstep(logits_fn, lanes, options, params, x, target, count, state):
 def _lbfgsb(logits_fn, lanes, options, params, x, target, count):
     from jaxadv.attacks import lbfgsb  # here, so that nothing else needs jaxopt
 
-    hidden, _ = _hidden_and_lead(logits_fn, lanes, params, x, target, count)
+    hidden, *_ = _at_x(logits_fn, lanes, params, x, target, count)
     found = jax.vmap(functools.partial(lbfgsb.solve, logits_fn, options, params))(x, target, hidden)
     return _judged(logits_fn, lanes, params, x, target, count, found)
 
 
-def _hidden_and_lead(logits_fn, lanes, params, x, target, count):
-    """The leads that orders of summation may hide, and those of the targets at x."""
+def _at_x(logits_fn, lanes, params, x, target, count):
+    """What orders of summation may hide of leads; classes ahead of the targets, and their leads."""
     hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))
     return in_batches(lanes, count[0], hides, x, target)
 
