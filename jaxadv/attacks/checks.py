@@ -127,15 +127,17 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     return shape[1]
 
 
-def check_moved(result: AttackResult) -> None:
-    """Warns where attacks failed, and none so much as moved an image."""
-    failed = result.status == Status.NOT_FOUND
-    if failed.all() and not result.distortion.any() and result.evaluations.min() > FEW:
+def moved(result: AttackResult) -> AttackResult:
+    """Returns the result, and warns where no attack so much as moved its image."""
+    searched = result.status != Status.ALREADY_TARGET
+    failed = (result.status == Status.NOT_FOUND) & (result.evaluations > FEW)
+    if searched.any() and failed[searched].all() and not result.distortion.any():
         warnings.warn(
             "no attack moved its image: the gradient of the logits is 0, as after rounding, argmax"
-            " or jax.lax.stop_gradient, or towards masked classes",
-            stacklevel=4,
+            " or jax.lax.stop_gradient, or the box leaves no way along it",
+            stacklevel=3,
         )
+    return result
 
 
 def are_finite(logits: Float[np.ndarray, "B k"]) -> Bool[np.ndarray, " B"]:

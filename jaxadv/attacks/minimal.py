@@ -51,4 +51,4 @@ def minimal_adversarial(
     """
     options = checks.checked_options(options, progress)
     x, target, _ = checks.validated(logits_fn, params, x, target)
-    return queues.attack(logits_fn, params, x, target, options, progress)
+    return checks.moved(queues.attack(logits_fn, params, x, target, options, progress))

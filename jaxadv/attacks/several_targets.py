@@ -68,7 +68,7 @@ def all_targets(
         result = queues.attack(logits_fn, params, *problems, options, told)
         return AttackResult(*(each.reshape(-1, classes, *each.shape[1:]) for each in result))
 
-    return concatenated([attack(x[part]) for part in _parts(x, classes)])
+    return checks.moved(concatenated([attack(x[part]) for part in _parts(x, classes)]))
 
 
 def untargeted(
@@ -135,7 +135,8 @@ def untargeted(
             progress(later)
         return _smallest(tried, STEPS * likely)
 
-    return concatenated([attack(x[part], label[part]) for part in _parts(x, classes)])
+    parts = _parts(x, classes)
+    return checks.moved(concatenated([attack(x[part], label[part]) for part in parts]))
 
 
 def _parts(x, count):

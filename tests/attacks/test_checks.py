@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxadv import AttackOptions, all_targets, minimal_adversarial, untargeted
 from jaxadv.attacks import checks, queues
-from jaxadv.attacks.results import AttackResult
+from jaxadv.attacks.results import AttackResult, Status
 
 X = np.full((4, 3), 0.5, np.float32)
 TARGET = np.array([0, 1, 0, 1])
@@ -51,16 +51,16 @@ def rounded(params, x):
     return logits_fn(params, jnp.round(255 * x) / 255)
 
 
-@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted])
+@pytest.mark.parametrize("attack", [minimal_adversarial, untargeted, all_targets])
 def test_a_gradient_of_0_is_warned_of(attack):
     """Once, attacks failed after up to a minute without a word."""
-    class_of_x = np.argmax(logits_fn(None, X), axis=1)
-    classes = class_of_x if attack is untargeted else 1 - class_of_x
+    now = np.argmax(logits_fn(None, X), axis=1)
+    classes = {minimal_adversarial: (1 - now,), untargeted: (now,), all_targets: ()}[attack]
     with pytest.warns(UserWarning, match=r"no attack moved its image: .* as after rounding"):
-        result = attack(rounded, None, X, classes)
-    assert not result.success.any() and not result.distortion.any()
+        result = attack(rounded, None, X, *classes)
+    assert (result.success == (result.status == Status.ALREADY_TARGET)).all()
     few = AttackOptions(max_evaluations=2)  # too few to move an image
-    assert not attack(logits_fn, None, X, classes, few).success.any()
+    assert not attack(logits_fn, None, X, *classes, few).distortion.any()
 
 
 def test_image_without_an_axis_of_images():
