@@ -105,21 +105,18 @@ def hidden_by_summation(
     params_perturbed: Any,
     x: Float[jax.Array, "B *image"],
     target: Int[jax.Array, " B"],
-) -> tuple[Float[jax.Array, " B"], Int[jax.Array, " B"], Float[jax.Array, " B"]]:
+    logits: Float[jax.Array, "B k"],
+) -> Float[jax.Array, " B"]:
     """By how much the logits at x may differ from one order of summation to another, estimated.
 
-    Or by how much half precision rounds them, where they come in that. And how many classes are
-    ahead of the target there, and its lead.
+    Or by how much half precision rounds them, where they come in that.
 
     Logits may be small because what they are summed from cancels, as where a bias makes up for the
     mean of the weights. How large that is shows when the image darkens, and in `perturbed`
     parameters: by a share of what it is summed from, each logit changes. Only the target and the
     largest other class count.
     """
-    logits = logits_fn(params, x)
-    at_target, others = target_and_others(logits, target)
-    ahead = jnp.sum(others > at_target[..., None], axis=-1)
-    lead = at_target - jnp.max(others, axis=-1)
+    _, others = target_and_others(logits, target)
     pair = jnp.stack([target, jnp.argmax(others, axis=-1)], axis=-1)
     changed = logits_fn(params, (1 - SHARE) * x), logits_fn(params_perturbed, x)
     changes = jnp.abs(jnp.stack(changed) - logits) / SHARE
@@ -129,6 +126,6 @@ def hidden_by_summation(
     largest = jnp.max(changes, axis=(0, -1)).astype(x.dtype)
     hidden = SUMMING * jnp.finfo(largest.dtype).eps * largest
     if jnp.finfo(logits.dtype).eps <= jnp.finfo(x.dtype).eps:
-        return hidden, ahead, lead
+        return hidden
     rounded = rounding(jnp.abs(jnp.take_along_axis(logits, pair, axis=-1)).max(axis=-1))
-    return jnp.maximum(hidden, rounded.astype(x.dtype)), ahead, lead
+    return jnp.maximum(hidden, rounded.astype(x.dtype))

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxadv.attacks.lockstep import loop as lockstep
 from jaxadv.attacks.lockstep.state import Stage
-from jaxadv.attacks.margins import hidden_by_summation, perturbed
+from jaxadv.attacks.margins import hidden_by_summation, perturbed, target_and_others
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.results import AttackResult, Status, concatenated
 from jaxadv.attacks.types import SHARES, LogitsFn, Progress
@@ -149,8 +149,16 @@ def _lbfgsb(logits_fn, lanes, options, params, x, target, count):
 
 def _at_x(logits_fn, lanes, params, x, target, count):
     """What orders of summation may hide of leads; classes ahead of the targets, and their leads."""
-    hides = functools.partial(hidden_by_summation, logits_fn, params, perturbed(params))
-    return in_batches(lanes, count[0], hides, x, target)
+    params_perturbed = perturbed(params)
+
+    def of_some(x, target):
+        logits = logits_fn(params, x)
+        hidden = hidden_by_summation(logits_fn, params, params_perturbed, x, target, logits)
+        at_target, others = target_and_others(logits, target)
+        ahead = jnp.sum(others > at_target[:, None], axis=1)
+        return hidden, ahead, at_target - jnp.max(others, axis=1)
+
+    return in_batches(lanes, count[0], of_some, x, target)
 
 
 def _judged(logits_fn, lanes, params, x, target, count, found):
