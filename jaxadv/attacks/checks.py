@@ -133,8 +133,8 @@ def moved(result: AttackResult) -> AttackResult:
     failed = (result.status == Status.NOT_FOUND) & (result.evaluations > FEW)
     if searched.any() and failed[searched].all() and not result.distortion.any():
         warnings.warn(
-            "no attack moved its image: the gradient of the logits is 0, as after rounding, argmax"
-            " or jax.lax.stop_gradient, or the box leaves no way along it",
+            "no attack moved its image: the gradient of the gap between the logits is 0, as after"
+            " rounding, argmax or jax.lax.stop_gradient, or the box leaves no way along it",
             stacklevel=3,
         )
     return result

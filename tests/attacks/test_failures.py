@@ -79,7 +79,8 @@ def test_gradients_whose_squares_overflow_are_finite():
 def test_unreachable_target(solver):
     params = np.ones((PIXELS, 2), np.float32), np.float32([0, -2])
     x, target = np.full((3, PIXELS), 0.5, np.float32), np.array([1, 1, 0])
-    result = minimal_adversarial(linear, params, x, target, AttackOptions(solver=solver))
+    with pytest.warns(UserWarning, match="the gradient of the gap between the logits is 0"):
+        result = minimal_adversarial(linear, params, x, target, AttackOptions(solver=solver))
     np.testing.assert_array_equal(result.success, [False, False, True])
     assert (result.status[:2] == Status.NOT_FOUND).all()
 
