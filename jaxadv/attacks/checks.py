@@ -1,4 +1,4 @@
-"""What an attack demands of its input, checked before any work starts."""
+"""What an attack demands of its input, checked before any work starts, and what its end shows."""
 
 import functools
 import warnings
@@ -54,16 +54,17 @@ def validated(
     return x, target, classes
 
 
-def checked_options(options: Any, progress: Any = None) -> AttackOptions:
-    """The options, by default `AttackOptions()`; ValueError where they are anything else.
-
-    And where progress is neither None nor a function.
-    """
+def check_progress(progress: Any) -> None:
+    """Raises ValueError where progress is neither None nor a function."""
     if progress is not None and not callable(progress):
         raise ValueError(
             "progress must be a function, called with how many images have just been done, as"
             f" tqdm(total=len(x)).update, got {progress!r:.200}"
         )
+
+
+def checked_options(options: Any) -> AttackOptions:
+    """The options, by default `AttackOptions()`; ValueError where they are anything else."""
     if options is None:
         return AttackOptions()
     if type(options) is not AttackOptions:  # jit takes no other class
@@ -127,7 +128,7 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
     return shape[1]
 
 
-def moved(result: AttackResult) -> AttackResult:
+def checked_result(result: AttackResult) -> AttackResult:
     """Returns the result, and warns where no attack so much as moved its image."""
     searched = result.status != Status.ALREADY_TARGET
     failed = (result.status == Status.NOT_FOUND) & (result.evaluations > FEW)

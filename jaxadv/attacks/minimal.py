@@ -49,6 +49,7 @@ def minimal_adversarial(
       >>> np.round(result.x_adv.astype(float), 2).tolist(), result.success.tolist()
       ([[0.4, 0.4, 0.0]], [True])
     """
-    options = checks.checked_options(options, progress)
+    checks.check_progress(progress)
+    options = checks.checked_options(options)
     x, target, _ = checks.validated(logits_fn, params, x, target)
-    return checks.moved(queues.attack(logits_fn, params, x, target, options, progress))
+    return checks.checked_result(queues.attack(logits_fn, params, x, target, options, progress))

@@ -126,7 +126,7 @@ def _done(options, state):
 def _begin(logits_fn, lanes, options, params, x, target, count):
     hidden, ahead, lead = _at_x(logits_fn, lanes, params, x, target, count)
     # Those with the farthest to go tend to take longest, so that few lanes idle at the end.
-    order = jnp.lexsort((lead, -ahead, jnp.arange(len(x)) >= count))
+    order = jnp.lexsort((lead, -ahead, jnp.arange(len(x)) >= count[0]))
     classes = jax.eval_shape(logits_fn, params, x[:1]).shape[-1]
     return lockstep.begin(options, lanes, x, target, hidden, order, count[0], classes)
 

@@ -55,7 +55,8 @@ def all_targets(
     Raises:
       ValueError: as `minimal_adversarial`.
     """
-    options = checks.checked_options(options, progress)
+    checks.check_progress(progress)
+    options = checks.checked_options(options)
     x = checks.checked_images(x)
     x, _, classes = checks.validated(logits_fn, params, x, np.zeros(len(x), int))
 
@@ -68,7 +69,7 @@ def all_targets(
         result = queues.attack(logits_fn, params, *problems, options, told)
         return AttackResult(*(each.reshape(-1, classes, *each.shape[1:]) for each in result))
 
-    return checks.moved(concatenated([attack(x[part]) for part in _parts(x, classes)]))
+    return checks.checked_result(concatenated([attack(x[part]) for part in _parts(x, classes)]))
 
 
 def untargeted(
@@ -105,7 +106,8 @@ def untargeted(
     Raises:
       ValueError: as `minimal_adversarial`; or `classes` is not from 1 to k − 1.
     """
-    options = checks.checked_options(options, progress)
+    checks.check_progress(progress)
+    options = checks.checked_options(options)
     x, label, count = checks.validated(logits_fn, params, x, label, name="label")
     others = count - 1
     classes = min(LIKELY, others) if classes is None else int(converted("classes", classes, int))
@@ -136,7 +138,7 @@ def untargeted(
         return _smallest(tried, STEPS * likely)
 
     parts = _parts(x, classes)
-    return checks.moved(concatenated([attack(x[part], label[part]) for part in parts]))
+    return checks.checked_result(concatenated([attack(x[part], label[part]) for part in parts]))
 
 
 def _parts(x, count):

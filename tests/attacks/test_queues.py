@@ -74,6 +74,16 @@ def test_the_farthest_to_go_are_attacked_first(short):
         assert sorted(order) == list(range(8))
 
 
+def test_classes_ahead_count_before_the_gap():
+    x = np.zeros((4, 4), np.float32)  # the logits; the last is padding, with 3 classes ahead
+    x[:3] = [0.1, 0, 0, 0.6], [0.3, 0.3, 0, 0.3], [0.1, 0, 0, 0.9]
+    x[3, :3] = 1
+    target, params = np.array([0, 2, 0, 3]), (np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
+    begin = jax.jit(queues._begin, static_argnums=(0, 1))
+    state = begin(linear, 2, AttackOptions(), params, x, target, np.array([3]))
+    assert state.order.tolist() == [1, 2, 0, 3] and state.lane.problem.tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_devices_do_not_communicate(short, solver):
     params, x, target = linear_problem(1)

@@ -48,7 +48,7 @@ def run_in_shell(code):
 def test_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.name == "models.md":  # of many models, and an attack on each to compile
-        monkeypatch.setattr(checks, "checked_options", lambda *_: FAST)
+        monkeypatch.setattr(checks, "checked_options", lambda options: FAST)
     namespace = {"__name__": "__main__"}
     for language, line, code in blocks(page):
         name = re.match(r"# (\w+\.py)\n", code)

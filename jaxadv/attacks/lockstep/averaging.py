@@ -159,10 +159,8 @@ def window(lane: Lane, size: int) -> tuple[Int[jax.Array, ""], Float[jax.Array, 
     share = jnp.select([probing, lane.stage == Stage.AVERAGE], [1.0, remaining], 0.0)
     unit = jnp.sqrt(jnp.where(probing, lane.start.r_r, lane.point.r_r) / size)
     steps = lane.round * TUNING.apart + lane.spent
-    noises, scattering = (
-        jnp.array(each, unit.dtype) for each in (TUNING.noises, TUNING.scattering)
-    )
-    in_turn = jnp.where(nonsmooth(lane), noises, scattering)
+    noises = jnp.array(TUNING.noises, unit.dtype)
+    in_turn = jnp.where(nonsmooth(lane), noises, jnp.array(TUNING.scattering, unit.dtype))
     noise = jnp.where(lane.round > 0, in_turn[lane.round % len(in_turn)], TUNING.noise)
     before = probing & (lane.refused == 0)
     noise = jnp.where(before, TUNING.probing, noise)

@@ -265,8 +265,7 @@ def _refilled(queue, count, next_place, finished, lane, vectors, found):
     """Writes the results of finished lanes, and loads the next problems into them."""
     images = queue[0]
     new = _loaded(queue, count, next_place + jnp.cumsum(finished) - 1)
-    out = beyond_reach(lane.start.gap)
-    held = lane.problem, _result(lane, vectors), out, vectors, new.problem
+    held = lane.problem, _result(lane, vectors), beyond_reach(lane.start.gap), vectors, new.problem
 
     def of_lanes(rows, where, state):
         x, trial, found = state
