@@ -44,7 +44,7 @@ def network(params, x):
 def transitions():
     """Pairs of stages that followed each other, of `LANES` problems with a budget of 150."""
     rng = np.random.default_rng(0)
-    options = AttackOptions(smoothing_steps=20, rounds=2, max_evaluations=150)
+    options = AttackOptions(smoothing_steps=20, max_evaluations=150)
     shapes = (PIXELS, 10), (10, 10)
     params = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
     x = jnp.asarray(rng.uniform(size=(LANES, PIXELS)), jnp.float32)
@@ -92,6 +92,18 @@ def lane_at(stage, **changes):
     return lane._replace(stage=at_stage(stage), point=point, **changes)
 
 
+def products_at(**changes):
+    """Inner products where ‖r‖ and the gradients have a norm of 1, after a step of 0."""
+    zero, one = jnp.zeros(()), jnp.ones(())
+    products = Products(one, -one, one, zero, zero, slope=zero, p_p=one, b_b=one, rms=zero)
+    return products._replace(**changes)
+
+
+def best_at(r_r, rms=0.0, round_=0):
+    """A success found in that round."""
+    return Best(jnp.array(r_r), jnp.array(rms), c=jnp.ones(()), round=jnp.array(round_))
+
+
 def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_the_best():
     """After a step that gains 1e-5 of c‖r‖²; the tolerances are 3e-6 and 1e-4."""
     decide = jax.jit(decided)
@@ -103,10 +115,10 @@ def test_a_further_attack_descends_to_the_tolerance_asked_for_where_it_may_be_th
             fine=jnp.array(True),
             averaging_steps=jnp.array(20),
             round=jnp.array(round_),
-            best=Best(r_r=best_r_r * one, c=one, round=jnp.array(0)),
+            best=best_at(best_r_r),
         )
         seen = lane.point.seen._replace(loss=one - 1e-5)
-        products = Products(one, -one, one, change=0 * one, s_s=one, slope=-1e-5 * one, p_p=one)
+        products = products_at(s_s=one, slope=-1e-5 * one)
         return decide(AttackOptions(), lane, seen, products)[0].stage == Stage.DESCEND
 
     assert goes_on(round_=1, best_r_r=1.0)
@@ -119,7 +131,7 @@ def after_polishing(r_r=1.0, *, reached=True, settings=None, **changes):
     one = jnp.ones(())
     lane = lane_at(Stage.POLISH, spent=jnp.array(TUNING.polishing[1]), **changes)
     seen = lane.point.seen._replace(margin=one if reached else -one)
-    products = Products(r_r * one, -one, one, *3 * [0 * one], p_p=one)
+    products = products_at(r_r=r_r * one)
     return jax.jit(decided)(AttackOptions(**(settings or {})), lane, seen, products)[0]
 
 
@@ -131,7 +143,7 @@ def test_further_attacks_end_where_many_in_a_row_found_nothing_nearer():
             settings={"rounds": 100},
             fine=jnp.array(True),
             round=jnp.array(round_),
-            best=Best(r_r=jnp.ones(()), c=jnp.ones(()), round=jnp.array(0)),
+            best=best_at(1.0),
         )
 
     last = TUNING.fruitless
@@ -160,6 +172,56 @@ def test_noise_of_further_attacks_is_other_noise_of_several_sizes_in_turn():
     np.testing.assert_allclose(scattered, [12.0, 24.0, 6.0, 12.0], rtol=1e-6)
 
 
+def test_problems_whose_image_is_far_are_attacked_again():
+    """Where the boundary is smooth, unless that took few gradients; nobody asks for it."""
+
+    def ended(rms=TUNING.far_off, evaluations=TUNING.several, round_=0, averaging_steps=0, **asked):
+        return after_polishing(
+            settings=asked,
+            fine=jnp.array(True),
+            evaluations=jnp.array(evaluations),
+            averaging_steps=jnp.array(averaging_steps),
+            round=jnp.array(round_),
+            best=best_at(0.5, rms),
+        ).stage
+
+    assert ended() == ended(round_=TUNING.attacks - 2) == Stage.AVERAGE
+    assert ended(round_=TUNING.attacks - 1) == Stage.DONE
+    assert ended(round_=TUNING.attacks - 1, rounds=TUNING.attacks + 1) == Stage.AVERAGE
+    assert ended(rms=0.99 * TUNING.far_off) == ended(restart=False) == Stage.DONE
+    assert ended(evaluations=TUNING.several - 2) == Stage.DONE
+    assert ended(averaging_steps=TUNING.scattered + 1) == Stage.DONE
+
+
+def test_an_attack_that_nobody_asked_for_is_over_near_what_is_known():
+    step = jax.jit(stepped)
+
+    def goes_on(b_b, round_=1, best_round=0, rounds=1, missing=1.0):
+        one = jnp.ones(())
+        lane = lane_at(
+            Stage.SQP,
+            averaging_steps=jnp.array(TUNING.scattered),
+            round=jnp.array(round_),
+            start=Start(gap=one, r_r=one, temperature=0.01 * one, hidden=0 * one),
+            best=best_at(1.0, TUNING.far_off, best_round),
+            evaluations=jnp.array(TUNING.several),
+        )
+        seen = lane.point.seen._replace(loss=missing * one)
+        stay = Move(*(jnp.array(False) for _ in range(5)), weight=0 * one)
+        options, products = AttackOptions(rounds=rounds), products_at(b_b=b_b * one)
+        lane, move = step(options, lane, seen, products, stay)
+        assert not move.to_x
+        return Stage(int(lane.stage)), int(lane.round)
+
+    near, far = 0.99 * TUNING.returned**2, 1.01 * TUNING.returned**2
+    assert goes_on(far) == (Stage.SQP, 1)
+    assert goes_on(near) == (Stage.AVERAGE, 2)
+    assert goes_on(near, round_=2) == (Stage.DONE, 2)
+    assert goes_on(near, best_round=1) == (Stage.SQP, 1)  # near to what it found itself
+    assert goes_on(near, rounds=2) == (Stage.SQP, 1)
+    assert goes_on(near, missing=2.0) == (Stage.SQP, 1)  # a step that is refused
+
+
 def test_short_steps_settle_only_where_the_gradient_is_small():
     """Once a step that c, far off, made short ended an attack 46 % beyond the nearest image.
 
@@ -178,7 +240,7 @@ def test_short_steps_settle_only_where_the_gradient_is_small():
             bracket=Bracket(c=c * TUNING.aim / 2, succeeded=0 * one, failed=one, tried=0),
         )  # c r w/AIM = 1, where c is 1
         seen = lane.point.seen._replace(loss=0 * one, margin=0 * one)
-        products = Products(one, -one, one, 0 * one, s_s=1e-8 * one, slope=0 * one, p_p=gradient**2)
+        products = products_at(s_s=1e-8 * one, p_p=gradient**2)
         stay = Move(*(jnp.array(False) for _ in range(5)), weight=0 * one)
         return step(AttackOptions(), lane, seen, products, stay)[0].stage == Stage.POLISH
 
@@ -199,7 +261,7 @@ def test_what_averaging_did_not_find_is_attacked_once_more():
             averaging_steps=jnp.array(175),
             round=jnp.array(round_),
             evaluations=jnp.array(200),
-            best=Best(jnp.where(found, 0.9, jnp.inf), c=jnp.ones(()), round=jnp.array(0)),
+            best=best_at(0.9 if found else np.inf),
         )
 
     again = ended(0, found=False)

@@ -70,8 +70,7 @@ def begin(
     """Loads a queue of (Q, …) images, of which the first `count` in the order are attacked."""
     flat = images.reshape(len(images), -1)
     lane = _loaded((flat, targets, hidden, order), count, jnp.arange(lanes))
-    offsets = jnp.zeros((lanes, classes), images.dtype)
-    x = flat[lane.problem]
+    x, offsets = flat[lane.problem], jnp.zeros((lanes, classes), images.dtype)
     return State(
         hidden=hidden,
         order=order,
@@ -165,9 +164,10 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
 
 
 def _products(vectors, g, s, y):
-    r = vectors.trial - vectors.x
-    slope, p_p = _dot(vectors.free, s), _dot(vectors.free, vectors.free)
-    return Products(_dot(r, r), _dot(r, g), _dot(g, g), _dot(y, y), _dot(s, s), slope, p_p)
+    r, from_best = vectors.trial - vectors.x, vectors.trial - vectors.best
+    r_r, g_g, change, s_s, p_p, b_b = (_dot(a, a) for a in (r, g, y, s, vectors.free, from_best))
+    rms, slope = jnp.sqrt(r_r / r.shape[1]), _dot(vectors.free, s)
+    return Products(r_r, _dot(r, g), g_g, change, s_s, slope, p_p, b_b, rms)
 
 
 def _moved(lane, move, vectors, gradient, shares, y):

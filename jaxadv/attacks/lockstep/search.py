@@ -72,12 +72,15 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
 def another_attack(options: AttackOptions, lane: Lane) -> Lane:
     """The beginning of one more attack on the problem, by averaging, or none.
 
-    Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere.
+    Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere. There,
+    a problem whose image is far and took some gradients is attacked again if nobody asks for it.
     """
     half = jnp.clip(options.smoothing_steps // 2, TUNING.scattered + 1, lane.averaging_steps)
     steps = jnp.where(nonsmooth(lane), half, TUNING.scattered)
+    far = (lane.best.rms >= TUNING.far_off) & (lane.evaluations >= TUNING.several)
+    again = options.restart & far & ~nonsmooth(lane)
     more = (
-        (lane.round + 1 < options.rounds)
+        (lane.round + 1 < jnp.maximum(options.rounds, jnp.where(again, TUNING.attacks, 1)))
         & (lane.round - lane.best.round < TUNING.fruitless)
         & (steps <= left_for_averaging(options, lane))
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jaxadv.attacks.lockstep.search import polishing
+from jaxadv.attacks.lockstep.search import another_attack, polishing
 from jaxadv.attacks.lockstep.state import (
     Evaluation,
     Lane,
@@ -40,7 +40,8 @@ def stepped(
 
     Where many were refused, it is asked again whether the boundary is smooth, unless the problem
     was averaged already, or cannot be. A step of length 0 evaluates the point, at a new temperature
-    or with new multipliers.
+    or with new multipliers. A further attack that nobody asked for is over where it comes near to
+    what earlier ones have found.
     """
     finite = jnp.isfinite(seen.loss + products.g_g)
     anew = lane.step == 0
@@ -50,7 +51,10 @@ def stepped(
     still = accepted & ~anew & _is_still(options, lane, seen, products, tol)
     settled = still & (_rounded_off(options, lane, seen) <= TUNING.agreement * tol * lane.start.gap)
     shorter = jnp.where(accepted, 1.0, TUNING.shortened * lane.step)
-    failed = ~settled & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
+    near = products.b_b <= TUNING.returned**2 * products.r_r
+    by_itself = (lane.round >= options.rounds) & (lane.round > lane.best.round)
+    returned = by_itself & near & accepted & ~settled
+    failed = ~settled & ~returned & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(refused=lane.refused + ~accepted)
@@ -69,7 +73,8 @@ def stepped(
     ended = select(settled, polish, descending_softly(descend, TUNING.soft))
     weight = jnp.where(accepted, 1.0, stay.weight)
     move = stay._replace(to_trial=accepted & ~anew, to_x=failed, to_shares=reweighed, weight=weight)
-    return select(settled | failed, ended, goes_on), move
+    ended = select(returned, another_attack(options, lane), ended)
+    return select(settled | failed | returned, ended, goes_on), move
 
 
 def c_of_step(

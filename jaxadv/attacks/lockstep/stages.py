@@ -19,7 +19,8 @@ A lane works on one problem, an image and a target, in stages:
 
 A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere. With
 `rounds`, each is attacked again, from AVERAGE on: of two points, then SQP, where it is smooth. Many
-such attacks in a row that find nothing nearer end it.
+such attacks in a row that find nothing nearer end it. Where the boundary is smooth and far, so it
+is anyway, and an attack is over once it comes near to what is known.
 """
 
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ from jaxadv.solvers.trees import select, select_changes
 SUCCESSORS = {
     Stage.START: {Stage.PROBE, Stage.REFRESH},
     Stage.PROBE: {Stage.PROBE, Stage.SQP, Stage.REFRESH},
-    Stage.SQP: {Stage.SQP, Stage.PROBE, Stage.POLISH, Stage.REFRESH},
+    Stage.SQP: {Stage.SQP, Stage.PROBE, Stage.POLISH, Stage.REFRESH, Stage.AVERAGE},
     Stage.AVERAGE: {Stage.AVERAGE, Stage.SQP, Stage.REFRESH},
     Stage.REFRESH: {Stage.DESCEND},
     Stage.DESCEND: {Stage.DESCEND, Stage.REFRESH, Stage.AVERAGE, Stage.POLISH},
@@ -69,7 +70,7 @@ def decided(
     better = success & (products.r_r < lane.best.r_r)
     gains = products.r_r < (1 - TUNING.gain) ** 2 * lane.best.r_r
     found_in = jnp.where(gains, lane.round, lane.best.round)
-    best = Best(r_r=products.r_r, c=lane.bracket.c, round=found_in)
+    best = Best(products.r_r, products.rms, c=lane.bracket.c, round=found_in)
     lane = lane._replace(
         best=select(better, best, lane.best),
         evaluations=lane.evaluations + 1,

@@ -45,6 +45,8 @@ class Products(NamedTuple):
     s_s: jax.Array  # ‖trial − point‖²
     slope: jax.Array  # of trial − point and the objective's projected gradient p at the point
     p_p: jax.Array
+    b_b: jax.Array  # ‖trial − the smallest success so far‖²
+    rms: jax.Array  # root mean square of r
 
 
 class Point(NamedTuple):
@@ -78,6 +80,7 @@ class Best(NamedTuple):
     """The smallest success so far, its vector aside."""
 
     r_r: jax.Array  # ∞ before the first
+    rms: jax.Array  # of its r, 0 before the first
     c: jax.Array
     round: jax.Array  # attacks that were over when one that was hardly farther was found
 
@@ -151,7 +154,7 @@ def loaded(
         point=Point(Evaluation(zero, zero, zero, zero), zero, zero, zero),
         refused=none,
         step=one,
-        best=Best(r_r=jnp.inf * one, c=zero, round=none),
+        best=Best(r_r=jnp.inf * one, rms=zero, c=zero, round=none),
     )
 
 
