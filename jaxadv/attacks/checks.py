@@ -55,8 +55,8 @@ def validated(
 
 
 def check_progress(progress: Any) -> None:
-    """Raises ValueError where progress is neither None nor a function."""
-    if progress is not None and not callable(progress):
+    """Raises ValueError where progress is neither None nor a function; a class is none."""
+    if progress is not None and (isinstance(progress, type) or not callable(progress)):
         raise ValueError(
             "progress must be a function, called with how many images have just been done, as"
             f" tqdm(total=len(x)).update, got {progress!r:.200}"

@@ -50,11 +50,14 @@ def crown(
 
     Returns:
       Root mean squares over the pixels; 0 where l is the class of x, and at most 1.
+
+    Raises:
+      ValueError: fewer balls, or images of another size or outside [0, 1].
     """
     check_balls(balls)
     if not (np.min(x) >= 0 and np.max(x) <= 1):
         raise ValueError(f"images must lie in [0, 1], got {np.min(x):g} to {np.max(x):g}")
-    images = np.asarray(x, float).reshape(len(x), -1)
+    images = mlp.flattened(x)
     devices = tuple(jax.local_devices())
     solve = _sharded_search(mlp.activations, devices)
     found = []

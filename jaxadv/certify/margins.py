@@ -69,8 +69,11 @@ def from_lipschitz(
 
     Returns:
       Root mean squares over the pixels; 0 where l is the class of x, and at most 1.
+
+    Raises:
+      ValueError: images of another size.
     """
-    images = np.asarray(x, float).reshape(len(x), -1)
+    images = mlp.flattened(x)
     with jax.enable_x64(True):
         logits, errors = map(np.asarray, _logits_and_errors(mlp.activations, mlp.layers, images))
     gaps = logits[:, :, None] - logits[:, None] - (errors[:, :, None] + errors[:, None])

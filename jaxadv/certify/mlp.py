@@ -31,6 +31,17 @@ class Mlp(NamedTuple):
         """
         return 2.0**-48 * (self.layers[0][0].shape[1] + sum(len(bias) for _, bias in self.layers))
 
+    def flattened(self, x: Float[jax.Array | np.ndarray, "B *image"]) -> Float[np.ndarray, "B n"]:
+        """Images as vectors in float64, or ValueError: as many pixels as the network has inputs."""
+        inputs = self.layers[0][0].shape[1]
+        if np.ndim(x) < 2 or np.size(x[0]) != inputs:
+            hint = "; a single image needs an axis of images, x[None]"
+            raise ValueError(
+                f"images must have {inputs} pixels each, got an array of shape {np.shape(x)}"
+                + (hint if np.size(x) == inputs else "")
+            )
+        return np.asarray(x, float).reshape(len(x), inputs)
+
     def logits(self, x: Float[jax.Array | np.ndarray, " n"]) -> Float[jax.Array, " k"]:
         """The logits of one image, flattened."""
         return self.logits_and_errors(x)[0]

@@ -245,6 +245,7 @@ def minimize_bounded(
     Raises:
       ValueError: for an option out of its range, for x0 of other types, for bounds that do not fit,
         and for bounds that are NaN or leave nothing between them; if traced, this is a status.
+      TypeError: for an option that there is not, and where `fun` does not return a scalar.
 
     >>> def fun(x, centre):
     ...     return ((x - centre) ** 2).sum()
@@ -252,6 +253,10 @@ def minimize_bounded(
     >>> print(result.x, BoundedStatus(result.status).name)
     [0.5 1. ] CONVERGED_GRADIENT
     """
+    known = [field.name for field in dataclasses.fields(BoundedLBFGS)][1:]
+    if unknown := options.keys() - known:
+        expected, got = ", ".join(known), ", ".join(sorted(unknown))
+        raise TypeError(f"options of minimize_bounded are {expected}, got {got}")
     return BoundedLBFGS(fun, **options).run(x0, bounds, *args)
 
 

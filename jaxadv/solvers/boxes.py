@@ -33,7 +33,10 @@ def flat_box(
     if not any(jnp.size(leaf) for leaf in leaves):
         raise ValueError("x0 must not be empty")
     if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
-        raise ValueError(f"bounds must be a pair (lower, upper), got {bounds!r}")
+        raise ValueError(
+            f"bounds must be a pair (lower, upper), got {bounds!r:.200}; SciPy's, of an array, are"
+            " tuple(numpy.array(pairs).T), or (bounds.lb, bounds.ub)"
+        )
     (dtype,) = dtypes
     lower = _of_leaves("lower", bounds[0], x, -np.inf)
     upper = _of_leaves("upper", bounds[1], x, np.inf)
@@ -58,7 +61,9 @@ def _of_leaves(name, bound, x, default):
     else:
         found, like = jax.tree.flatten(bound, is_leaf=lambda leaf: leaf is None)
         if like != structure:
-            raise ValueError(f"{name} bounds must be a pytree like x0, {structure}, got {like}")
+            raise ValueError(
+                f"{name} bounds must be None, a number or a pytree like x0, {structure}, got {like}"
+            )
     found = [default if bound is None else bound for bound in found]
     for bound, leaf in zip(found, leaves, strict=True):
         if jnp.ndim(bound) and jnp.shape(bound) != jnp.shape(leaf):

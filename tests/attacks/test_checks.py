@@ -77,7 +77,7 @@ def test_image_without_an_axis_of_images():
 def test_progress_is_a_function(monkeypatch, attack):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     target = () if attack is all_targets else (TARGET,)
-    for wrong in (3, True):
+    for wrong in (3, True, dict):  # a class, as tqdm in place of tqdm().update
         with pytest.raises(ValueError, match=f"progress must be a function, .* got {wrong}$"):
             attack(logits_fn, None, X, *target, progress=wrong)
 

@@ -266,7 +266,12 @@ def test_as_tight_as_auto_lirpa(name):
 
 @pytest.mark.parametrize(
     "x, balls, message",
-    [(IMAGES, 1, "balls must be at least 2, got 1"), (3 * IMAGES, 2, r"lie in \[0, 1\], got")],
+    [
+        (IMAGES, 1, "balls must be at least 2, got 1"),
+        (3 * IMAGES, 2, r"lie in \[0, 1\], got"),
+        (IMAGES[0], 2, r"12 pixels each, got .* \(3, 4, 1\); a single image needs .* x\[None\]$"),
+        (IMAGES[:, 1:], 2, r"12 pixels each, got an array of shape \(6, 2, 4, 1\)$"),
+    ],
 )
 def test_crown_refuses_what_it_cannot_bound(x, balls, message):
     network = mlp(classes=CLASSES, input_shape=SHAPE)

@@ -257,7 +257,13 @@ ZEROS = np.zeros(3, "float32")
             {},
             r"lower bounds must have the shape of x0, \(3,\), got \(2,\)",
         ),
-        (ZEROS, (None, {"a": 1}), {}, "upper bounds must be a pytree like x0"),
+        (
+            ZEROS,
+            3 * [(0, 1)],
+            {},
+            r"got \[\(0, 1\), .*; SciPy's, .* are tuple\(numpy.array\(pairs\)",
+        ),
+        (ZEROS, (None, {"a": 1}), {}, "upper bounds must be None, a number or a pytree like x0"),
         (ZEROS, (np.inf, None), {}, "below ∞, and not above upper ones, got inf and inf"),
         (ZEROS, (0, 1), {"history_size": 0}, "an integer and at least 1, got 0"),
         (ZEROS, (0, 1), {"max_evaluations": 0}, "max_evaluations must be an integer"),
@@ -272,3 +278,5 @@ def test_bad_arguments(x64, x0, bounds, options, message):
 
     with pytest.raises(ValueError, match=message):
         minimize_bounded(fun, x0, bounds, **options)
+    with pytest.raises(TypeError, match=r"are value_and_grad, .*, max_evaluations, got maxiter$"):
+        minimize_bounded(fun, ZEROS, maxiter=3)
