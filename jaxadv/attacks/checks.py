@@ -1,6 +1,7 @@
 """What an attack demands of its input, checked before any work starts, and what its end shows."""
 
 import functools
+import inspect
 import warnings
 from typing import Any
 
@@ -55,8 +56,8 @@ def validated(
 
 
 def check_progress(progress: Any) -> None:
-    """Raises ValueError where progress is neither None nor a function; a class is none."""
-    if progress is not None and (isinstance(progress, type) or not callable(progress)):
+    """Raises ValueError where progress is neither None nor a function of a number."""
+    if progress is not None and (isinstance(progress, type) or not _takes_a_number(progress)):
         raise ValueError(
             "progress must be a function, called with how many images have just been done, as"
             f" tqdm(total=len(x)).update, got {progress!r:.200}"
@@ -69,7 +70,7 @@ def checked_options(options: Any) -> AttackOptions:
         return AttackOptions()
     if type(options) is not AttackOptions:  # jit takes no other class
         name = getattr(options, "__qualname__", None)
-        hint = f"; call it: {name}()" if name else ""
+        hint = f"; call it: {name}()" if str(name).startswith("AttackOptions") else ""
         raise ValueError(f"options must be an AttackOptions, got {options!r:.200}{hint}")
     return options
 
@@ -125,6 +126,11 @@ def number_of_classes(logits_fn: LogitsFn, params: Any, x: Float[np.ndarray, "B 
         )
     if not jnp.issubdtype(output.dtype, jnp.floating):
         raise ValueError(f"logits_fn must return floating-point logits, got {output.dtype}")
+    if not _takes(logits_fn, params, (len(x) + 1, *x.shape[1:]), x.dtype):
+        raise ValueError(
+            f"logits_fn must take any number of images, and cannot be applied to {len(x) + 1}, only"
+            f" to {len(x)}; a function made by jax.export needs a symbolic one"
+        )
     return shape[1]
 
 
@@ -164,6 +170,16 @@ def _takes(logits_fn, params, shape, dtype):
         jax.eval_shape(logits_fn, params, jax.ShapeDtypeStruct(shape, dtype))
     except Exception:  # whatever the user's function raises
         return False
+    return True
+
+
+def _takes_a_number(function):
+    try:
+        inspect.signature(function).bind(1.0)
+    except TypeError:  # also of what is no function
+        return False
+    except ValueError:  # there is no signature, as of some functions in C
+        return True
     return True
 
 

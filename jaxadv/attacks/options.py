@@ -40,8 +40,9 @@ class AttackOptions:
     averaged. The smallest distortion counts. Lockstep only, not where the temperature is None."""
     restart: bool = True
     """Attack an image that took long once more, from a much softer loss, unless averaging found
-    something, and one whose boundary is smooth and far twice more, from other points, for as long
-    as that leads elsewhere. Lockstep only."""
+    something, and, if `rounds` is 1, one with a smooth boundary whose r is large (a root mean
+    square of 0.08) and took long to find twice more, from other points, until that leads back to
+    what is known. Lockstep only."""
     tol: float = 3e-6
     """A descent ends when a step lowers the objective by less, relative to c‖r‖², or by less than
     1e-4 where gradients are averaged. Where the boundary is smooth, the square of the last step

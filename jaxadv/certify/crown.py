@@ -49,14 +49,13 @@ def crown(
       balls: tried per image, at least 2.
 
     Returns:
-      Root mean squares over the pixels; 0 where l is the class of x, and at most 1.
+      Root mean squares over the pixels; 0 where l is the class of x, and 1 at most, where it is
+      proven that no image in the box is of class l.
 
     Raises:
       ValueError: fewer balls, or images of another size or outside [0, 1].
     """
     check_balls(balls)
-    if not (np.min(x) >= 0 and np.max(x) <= 1):
-        raise ValueError(f"images must lie in [0, 1], got {np.min(x):g} to {np.max(x):g}")
     images = mlp.flattened(x)
     devices = tuple(jax.local_devices())
     solve = _sharded_search(mlp.activations, devices)

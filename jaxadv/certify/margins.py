@@ -64,15 +64,22 @@ def from_lipschitz(
 
     Args:
       mlp: the network.
-      x: images.
+      x: images in [0, 1].
       constants: Lipschitz constants L of z_j − z_l.
 
     Returns:
       Root mean squares over the pixels; 0 where l is the class of x, and at most 1.
 
     Raises:
-      ValueError: images of another size.
+      ValueError: images of another size or outside [0, 1], or constants that cannot be.
     """
+    classes = len(mlp.layers[-1][1])
+    if np.shape(constants) != (classes, classes) or not (np.asarray(constants) >= 0).all():
+        raise ValueError(
+            f"constants must be ({classes}, {classes}) numbers that are not negative, got"
+            f" {np.shape(constants)}"
+            + ("" if np.size(constants) == 0 else f" from {np.min(constants)}")
+        )
     images = mlp.flattened(x)
     with jax.enable_x64(True):
         logits, errors = map(np.asarray, _logits_and_errors(mlp.activations, mlp.layers, images))

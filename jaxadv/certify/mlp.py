@@ -32,14 +32,16 @@ class Mlp(NamedTuple):
         return 2.0**-48 * (self.layers[0][0].shape[1] + sum(len(bias) for _, bias in self.layers))
 
     def flattened(self, x: Float[jax.Array | np.ndarray, "B *image"]) -> Float[np.ndarray, "B n"]:
-        """Images as vectors in float64, or ValueError: as many pixels as the network has inputs."""
+        """Images as vectors in float64; ValueError unless in [0, 1] and of the size of inputs."""
         inputs = self.layers[0][0].shape[1]
-        if np.ndim(x) < 2 or np.size(x[0]) != inputs:
+        if np.ndim(x) < 2 or np.size(x) == 0 or np.size(x[0]) != inputs:
             hint = "; a single image needs an axis of images, x[None]"
             raise ValueError(
                 f"images must have {inputs} pixels each, got an array of shape {np.shape(x)}"
                 + (hint if np.size(x) == inputs else "")
             )
+        if not (np.min(x) >= 0 and np.max(x) <= 1):
+            raise ValueError(f"images must lie in [0, 1], got {np.min(x):g} to {np.max(x):g}")
         return np.asarray(x, float).reshape(len(x), inputs)
 
     def logits(self, x: Float[jax.Array | np.ndarray, " n"]) -> Float[jax.Array, " k"]:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from jaxadv.solvers import compact, line_search
 from jaxadv.solvers.boxes import flat_box
+from jaxadv.solvers.objective import evaluated
 from jaxadv.solvers.trees import select
 
 ROUNDING = 10  # in an objective, in units of its machine epsilon, so far as a status is concerned
@@ -190,8 +191,7 @@ class BoundedLBFGS:
         return x, self._ended(state, after, finite, failed & ~restarts, unmoved | level)
 
     def _evaluated(self, unravel, args, x):
-        evaluate = self.fun if self.value_and_grad else jax.value_and_grad(self.fun)
-        value, gradient = evaluate(unravel(x), *args)
+        value, gradient = evaluated(self.fun, self.value_and_grad, unravel(x), args)
         return jnp.asarray(value, x.dtype), ravel_pytree(gradient)[0].astype(x.dtype)
 
     def _ended(self, before, after, finite, failed, at_rounding):
@@ -245,7 +245,7 @@ def minimize_bounded(
     Raises:
       ValueError: for an option out of its range, for x0 of other types, for bounds that do not fit,
         and for bounds that are NaN or leave nothing between them; if traced, this is a status.
-      TypeError: for an option that there is not, and where `fun` does not return a scalar.
+      TypeError: for an option that there is not, and where `fun` returns no real scalar.
 
     >>> def fun(x, centre):
     ...     return ((x - centre) ** 2).sum()

@@ -73,11 +73,21 @@ def test_image_without_an_axis_of_images():
         minimal_adversarial(flattened, None, X[..., None], TARGET)
 
 
+def test_any_number_of_images_is_taken():
+    """Once 16 images ended in JAX's own TypeError."""
+
+    def fixed(params, x):
+        return logits_fn(params, x.reshape(4, -1))
+
+    with pytest.raises(ValueError, match=r"any number of images, .* applied to 5, only to 4; "):
+        minimal_adversarial(fixed, None, X, TARGET)
+
+
 @pytest.mark.parametrize("attack", [minimal_adversarial, untargeted, all_targets])
 def test_progress_is_a_function(monkeypatch, attack):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     target = () if attack is all_targets else (TARGET,)
-    for wrong in (3, True, dict):  # a class, as tqdm in place of tqdm().update
+    for wrong in (3, True, dict, lambda: None):  # a class, as tqdm in place of tqdm().update
         with pytest.raises(ValueError, match=f"progress must be a function, .* got {wrong}$"):
             attack(logits_fn, None, X, *target, progress=wrong)
 

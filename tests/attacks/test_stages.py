@@ -44,7 +44,6 @@ def network(params, x):
 def transitions():
     """Pairs of stages that followed each other, of `LANES` problems with a budget of 150."""
     rng = np.random.default_rng(0)
-    options = AttackOptions(smoothing_steps=20, max_evaluations=150)
     shapes = (PIXELS, 10), (10, 10)
     params = tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
     x = jnp.asarray(rng.uniform(size=(LANES, PIXELS)), jnp.float32)
@@ -54,20 +53,22 @@ def transitions():
     noise = noise_for(x[0])
     load = jax.jit(loop._loaded)
     queue = x, target, np.zeros(LANES, "f4"), np.arange(LANES)
-    lane = load(queue, np.array(LANES), np.arange(LANES))
-    state = (
-        lane,
-        Vectors(x, x, 0 * x, 0 * x, x, x, jnp.zeros((LANES, 10))),
-        no_pairs(4, LANES, PIXELS, x.dtype),
-    )
-    followed, spent = set(), np.zeros((LANES, Stage.DONE), int)
-    for tick in range(options.max_evaluations):
-        before = state[0].stage
-        spent += np.arange(Stage.DONE) == np.asarray(before)[:, None]
-        state = tick_once(options, noise, evaluate, jnp.array(tick), *state)
-        followed |= set(zip(before.tolist(), state[0].stage.tolist(), strict=True))
-    assert (state[0].stage == Stage.DONE).all() and (state[0].evaluations <= 150).all()
-    np.testing.assert_array_equal(state[0].by_stage, spent)
+    followed = set()
+    for rounds in 1, 2:
+        options = AttackOptions(smoothing_steps=20, rounds=rounds, max_evaluations=150)
+        state = (
+            load(queue, np.array(LANES), np.arange(LANES)),
+            Vectors(x, x, 0 * x, 0 * x, x, x, jnp.zeros((LANES, 10))),
+            no_pairs(4, LANES, PIXELS, x.dtype),
+        )
+        spent = np.zeros((LANES, Stage.DONE), int)
+        for tick in range(options.max_evaluations):
+            before = state[0].stage
+            spent += np.arange(Stage.DONE) == np.asarray(before)[:, None]
+            state = tick_once(options, noise, evaluate, jnp.array(tick), *state)
+            followed |= set(zip(before.tolist(), state[0].stage.tolist(), strict=True))
+        assert (state[0].stage == Stage.DONE).all() and (state[0].evaluations <= 150).all()
+        np.testing.assert_array_equal(state[0].by_stage, spent)
     return {(Stage(one), Stage(other)) for one, other in followed}
 
 
@@ -95,7 +96,7 @@ def lane_at(stage, **changes):
 def products_at(**changes):
     """Inner products where ‖r‖ and the gradients have a norm of 1, after a step of 0."""
     zero, one = jnp.zeros(()), jnp.ones(())
-    products = Products(one, -one, one, zero, zero, slope=zero, p_p=one, b_b=one, rms=zero)
+    products = Products(one, -one, one, zero, zero, slope=zero, p_p=one, from_best=one, rms=zero)
     return products._replace(**changes)
 
 
@@ -172,54 +173,64 @@ def test_noise_of_further_attacks_is_other_noise_of_several_sizes_in_turn():
     np.testing.assert_allclose(scattered, [12.0, 24.0, 6.0, 12.0], rtol=1e-6)
 
 
-def test_problems_whose_image_is_far_are_attacked_again():
-    """Where the boundary is smooth, unless that took few gradients; nobody asks for it."""
+def test_problems_on_which_steps_settled_late_and_far_off_are_attacked_again():
+    """If nobody asks for another number of attacks."""
+    first, far = TUNING.far_gradients, TUNING.far_rms
 
-    def ended(rms=TUNING.far_off, evaluations=TUNING.several, round_=0, averaging_steps=0, **asked):
+    def ended(rms=far, evaluations=first, round_=0, averaging_steps=0, fine=False, **asked):
         return after_polishing(
             settings=asked,
-            fine=jnp.array(True),
-            evaluations=jnp.array(evaluations),
+            fine=jnp.array(fine),
+            evaluations=jnp.array(evaluations - 1),  # before the last of the attack
             averaging_steps=jnp.array(averaging_steps),
             round=jnp.array(round_),
             best=best_at(0.5, rms),
         ).stage
 
-    assert ended() == ended(round_=TUNING.attacks - 2) == Stage.AVERAGE
-    assert ended(round_=TUNING.attacks - 1) == Stage.DONE
-    assert ended(round_=TUNING.attacks - 1, rounds=TUNING.attacks + 1) == Stage.AVERAGE
-    assert ended(rms=0.99 * TUNING.far_off) == ended(restart=False) == Stage.DONE
-    assert ended(evaluations=TUNING.several - 2) == Stage.DONE
-    assert ended(averaging_steps=TUNING.scattered + 1) == Stage.DONE
+    further = {"fine": True, "averaging_steps": TUNING.scattered}
+    last = TUNING.far_attacks - 1
+    assert ended() == ended(round_=last - 1, **further) == Stage.AVERAGE
+    assert ended(round_=last, **further) == Stage.DONE
+    assert ended(round_=last, rounds=last + 2, **further) == Stage.AVERAGE
+    assert ended(round_=1, rounds=2, **further) == Stage.DONE
+    assert ended(rms=0.99 * far) == ended(restart=False) == Stage.DONE
+    assert ended(evaluations=first - 1) == Stage.DONE
+    assert ended(fine=True) == ended(round_=1, fine=True) == Stage.DONE  # after descents
 
 
 def test_an_attack_that_nobody_asked_for_is_over_near_what_is_known():
+    """Once what it came near to was the image that the lane had found on the problem before."""
     step = jax.jit(stepped)
 
-    def goes_on(b_b, round_=1, best_round=0, rounds=1, missing=1.0):
+    def goes_on(from_best, known=1.0, round_=1, best_round=0, rounds=1, missing=1.0, spent=0):
         one = jnp.ones(())
         lane = lane_at(
             Stage.SQP,
             averaging_steps=jnp.array(TUNING.scattered),
             round=jnp.array(round_),
             start=Start(gap=one, r_r=one, temperature=0.01 * one, hidden=0 * one),
-            best=best_at(1.0, TUNING.far_off, best_round),
-            evaluations=jnp.array(TUNING.several),
+            best=best_at(known, TUNING.far_rms, best_round),
+            evaluations=jnp.array(TUNING.far_gradients),
+            spent=jnp.array(spent),
         )
         seen = lane.point.seen._replace(loss=missing * one)
         stay = Move(*(jnp.array(False) for _ in range(5)), weight=0 * one)
-        options, products = AttackOptions(rounds=rounds), products_at(b_b=b_b * one)
+        options, products = AttackOptions(rounds=rounds), products_at(from_best=from_best * one)
         lane, move = step(options, lane, seen, products, stay)
-        assert not move.to_x
+        assert move.to_x == (lane.stage == Stage.REFRESH)
         return Stage(int(lane.stage)), int(lane.round)
 
-    near, far = 0.99 * TUNING.returned**2, 1.01 * TUNING.returned**2
+    near, far = 0.99 * TUNING.near_known**2, 1.01 * TUNING.near_known**2
     assert goes_on(far) == (Stage.SQP, 1)
     assert goes_on(near) == (Stage.AVERAGE, 2)
     assert goes_on(near, round_=2) == (Stage.DONE, 2)
     assert goes_on(near, best_round=1) == (Stage.SQP, 1)  # near to what it found itself
+    assert goes_on(near, known=np.inf) == (Stage.SQP, 1)  # nothing is known yet
     assert goes_on(near, rounds=2) == (Stage.SQP, 1)
     assert goes_on(near, missing=2.0) == (Stage.SQP, 1)  # a step that is refused
+    # One that does not settle is over, too, unless it found something itself.
+    assert goes_on(far, spent=TUNING.sqp_steps) == (Stage.AVERAGE, 2)
+    assert goes_on(far, spent=TUNING.sqp_steps, best_round=1) == (Stage.REFRESH, 1)
 
 
 def test_short_steps_settle_only_where_the_gradient_is_small():

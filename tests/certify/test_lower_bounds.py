@@ -278,3 +278,14 @@ def test_crown_refuses_what_it_cannot_bound(x, balls, message):
     affine = certify.affine_layers(network, network.init(jax.random.key(0)))
     with pytest.raises(ValueError, match=message):
         certify.crown(affine, x, balls=balls)
+    if balls > 1:
+        with pytest.raises(ValueError, match=message):
+            certify.from_lipschitz(affine, x, np.ones((CLASSES, CLASSES)))
+
+
+@pytest.mark.parametrize("constants", [np.ones((3, 3)), -np.ones((4, 4)), np.full((4, 4), np.nan)])
+def test_lipschitz_constants_are_checked(constants):
+    """Once bounds from negative ones were 1, and those of another shape broadcast."""
+    affine = certify.affine_layers(*small("ReLU"))
+    with pytest.raises(ValueError, match=r"constants must be \(4, 4\) numbers .* not negative"):
+        certify.from_lipschitz(affine, IMAGES, constants)

@@ -280,3 +280,21 @@ def test_bad_arguments(x64, x0, bounds, options, message):
         minimize_bounded(fun, x0, bounds, **options)
     with pytest.raises(TypeError, match=r"are value_and_grad, .*, max_evaluations, got maxiter$"):
         minimize_bounded(fun, ZEROS, maxiter=3)
+
+
+@pytest.mark.parametrize(
+    "fun, value_and_grad, message",
+    [
+        (lambda x: x**2, False, r"fun must return a real scalar, got float32 of shape \(3,\)"),
+        (lambda x: 3, False, r"a real scalar, got int.. of shape \(\)"),
+        (lambda x: (x.sum(), x), False, r"got a tuple .*; .* needs value_and_grad=True"),
+        (lambda x: x.sum(), True, r"\(value, gradient\), got float32 of shape \(\)"),
+        (lambda x: (x, x.sum()), True, r"of the shapes of x, \(3,\), got \(\)"),
+        (lambda x: (x.sum(), {"a": x}), True, r"of the shapes of x, \(3,\), got \{'a': \(3,\)\}"),
+        (lambda x: (x, x), True, r"a real scalar, got float32 of shape \(3,\)"),
+    ],
+)
+def test_objectives_return_a_real_scalar(fun, value_and_grad, message):
+    """Once a gradient of another structure was taken, as long as it had as many entries."""
+    with pytest.raises(TypeError, match=message):
+        minimize_bounded(fun, ZEROS, (0, 1), value_and_grad=value_and_grad)

@@ -164,10 +164,10 @@ def _evaluate(logits_fn, params, shape, points, target, lead, offsets, temperatu
 
 
 def _products(vectors, g, s, y):
-    r, from_best = vectors.trial - vectors.x, vectors.trial - vectors.best
-    r_r, g_g, change, s_s, p_p, b_b = (_dot(a, a) for a in (r, g, y, s, vectors.free, from_best))
+    r, b = vectors.trial - vectors.x, vectors.trial - vectors.best
+    r_r, g_g, change, s_s, p_p, from_best = (_dot(a, a) for a in (r, g, y, s, vectors.free, b))
     rms, slope = jnp.sqrt(r_r / r.shape[1]), _dot(vectors.free, s)
-    return Products(r_r, _dot(r, g), g_g, change, s_s, slope, p_p, b_b, rms)
+    return Products(r_r, _dot(r, g), g_g, change, s_s, slope, p_p, from_best, rms)
 
 
 def _moved(lane, move, vectors, gradient, shares, y):

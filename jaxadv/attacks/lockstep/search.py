@@ -72,15 +72,16 @@ def minimised(options: AttackOptions, lane: Lane) -> tuple[Lane, Bool[jax.Array,
 def another_attack(options: AttackOptions, lane: Lane) -> Lane:
     """The beginning of one more attack on the problem, by averaging, or none.
 
-    Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere. There,
-    a problem whose image is far and took some gradients is attacked again if nobody asks for it.
+    Where the boundary is smooth, few points far apart are averaged: it is to end elsewhere. A
+    problem on which steps settled, but late and far off, is attacked again if nobody asks for it.
     """
     half = jnp.clip(options.smoothing_steps // 2, TUNING.scattered + 1, lane.averaging_steps)
     steps = jnp.where(nonsmooth(lane), half, TUNING.scattered)
-    far = (lane.best.rms >= TUNING.far_off) & (lane.evaluations >= TUNING.several)
-    again = options.restart & far & ~nonsmooth(lane)
+    settled = jnp.where(lane.round == 0, ~lane.fine, lane.averaging_steps == TUNING.scattered)
+    far = (lane.best.rms >= TUNING.far_rms) & (lane.evaluations >= TUNING.far_gradients)
+    unasked = options.restart & (options.rounds == 1) & settled & far
     more = (
-        (lane.round + 1 < jnp.maximum(options.rounds, jnp.where(again, TUNING.attacks, 1)))
+        (lane.round + 1 < jnp.where(unasked, TUNING.far_attacks, options.rounds))
         & (lane.round - lane.best.round < TUNING.fruitless)
         & (steps <= left_for_averaging(options, lane))
     )

@@ -41,7 +41,7 @@ def stepped(
     Where many were refused, it is asked again whether the boundary is smooth, unless the problem
     was averaged already, or cannot be. A step of length 0 evaluates the point, at a new temperature
     or with new multipliers. A further attack that nobody asked for is over where it comes near to
-    what earlier ones have found.
+    what earlier ones have found, or does not settle.
     """
     finite = jnp.isfinite(seen.loss + products.g_g)
     anew = lane.step == 0
@@ -51,10 +51,11 @@ def stepped(
     still = accepted & ~anew & _is_still(options, lane, seen, products, tol)
     settled = still & (_rounded_off(options, lane, seen) <= TUNING.agreement * tol * lane.start.gap)
     shorter = jnp.where(accepted, 1.0, TUNING.shortened * lane.step)
-    near = products.b_b <= TUNING.returned**2 * products.r_r
-    by_itself = (lane.round >= options.rounds) & (lane.round > lane.best.round)
-    returned = by_itself & near & accepted & ~settled
-    failed = ~settled & ~returned & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
+    failed = ~settled & ((lane.spent >= TUNING.sqp_steps) | (anew & ~finite))
+    unasked = (options.rounds == 1) & (lane.round > lane.best.round) & jnp.isfinite(lane.best.r_r)
+    near = accepted & (products.from_best <= TUNING.near_known**2 * products.r_r)
+    fruitless = unasked & ~settled & (near | failed)
+    failed &= ~fruitless
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(refused=lane.refused + ~accepted)
@@ -73,8 +74,8 @@ def stepped(
     ended = select(settled, polish, descending_softly(descend, TUNING.soft))
     weight = jnp.where(accepted, 1.0, stay.weight)
     move = stay._replace(to_trial=accepted & ~anew, to_x=failed, to_shares=reweighed, weight=weight)
-    ended = select(returned, another_attack(options, lane), ended)
-    return select(settled | failed | returned, ended, goes_on), move
+    ended = select(fruitless, another_attack(options, lane), ended)
+    return select(settled | failed | fruitless, ended, goes_on), move
 
 
 def c_of_step(

@@ -19,8 +19,8 @@ A lane works on one problem, an image and a target, in stages:
 
 A problem that was hard is attacked once more, from a much softer loss: it may end elsewhere. With
 `rounds`, each is attacked again, from AVERAGE on: of two points, then SQP, where it is smooth. Many
-such attacks in a row that find nothing nearer end it. Where the boundary is smooth and far, so it
-is anyway, and an attack is over once it comes near to what is known.
+such attacks in a row that find nothing nearer end it. Without `rounds`, so are those on which steps
+settled late and far off; there, an attack is over once it comes near to what is known.
 """
 
 import jax.numpy as jnp

@@ -45,7 +45,7 @@ class Products(NamedTuple):
     s_s: jax.Array  # ‖trial − point‖²
     slope: jax.Array  # of trial − point and the objective's projected gradient p at the point
     p_p: jax.Array
-    b_b: jax.Array  # ‖trial − the smallest success so far‖²
+    from_best: jax.Array  # ‖trial − the smallest success so far‖², of no meaning before the first
     rms: jax.Array  # root mean square of r
 
 

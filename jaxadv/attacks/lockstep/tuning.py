@@ -117,16 +117,16 @@ class Tuning(NamedTuple):
     hopeless: float = 1.01
     """A second attack whose distortion comes out so much larger than the first's ends. FC 0,
     −0.01 (0, +34); LeNet-5 0, −0.01 (0, +2)."""
-    far_off: float = 0.08
-    """Root mean square of r from which a problem is attacked again, where the boundary is smooth.
-    FC 0, +0.05 (+16, −11), on 3,000 images, as in the next three."""
-    several: int = 22
+    far_rms: float = 0.08
+    """Root mean square of r from which a problem is attacked again, if steps settled. FC 0, +0.05
+    (+16, −10), on 3,000 images, as in the next three."""
+    far_gradients: int = 22
     """Gradients of the first attack from which it is: on linear boundaries there are fewer. FC 0,
     +0.05 (+3, −9)."""
-    attacks: int = 3
-    """On such a problem, in all; 2 or 6: FC +0.02, −0.01 (−6, +17)."""
-    returned: float = 0.3
-    """Of ‖r‖: how near to what is known such an attack is over. FC 0, +0.03 (+4, −6)."""
+    far_attacks: int = 3
+    """On such a problem, in all; 2 or 6: FC +0.01, −0.01 (−5, +14)."""
+    near_known: float = 0.3
+    """Of ‖r‖: how near to what is known such an attack is over. FC 0, +0.03 (+4, −5)."""
     scattered: int = 2
     """Points that are averaged to begin one more, where the boundary is smooth."""
     scattering: tuple[float, float, float] = (6.0, 12.0, 24.0)
