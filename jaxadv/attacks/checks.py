@@ -179,7 +179,7 @@ def _takes_a_number(function):
     except TypeError:  # also of what is no function
         return False
     except ValueError:  # there is no signature, as of some functions in C
-        return True
+        pass
     return True
 
 

@@ -76,9 +76,8 @@ def from_lipschitz(
     classes = len(mlp.layers[-1][1])
     if np.shape(constants) != (classes, classes) or not (np.asarray(constants) >= 0).all():
         raise ValueError(
-            f"constants must be ({classes}, {classes}) numbers that are not negative, got"
-            f" {np.shape(constants)}"
-            + ("" if np.size(constants) == 0 else f" from {np.min(constants)}")
+            f"constants must be ({classes}, {classes}) numbers that are not negative,"
+            f" got {constants!r:.200}"
         )
     images = mlp.flattened(x)
     with jax.enable_x64(True):

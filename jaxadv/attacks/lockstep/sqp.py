@@ -55,7 +55,6 @@ def stepped(
     unasked = (options.rounds == 1) & (lane.round > lane.best.round) & jnp.isfinite(lane.best.r_r)
     near = accepted & (products.from_best <= TUNING.near_known**2 * products.r_r)
     fruitless = unasked & ~settled & (near | failed)
-    failed &= ~fruitless
     reweighed = still & ~settled & ~failed
     lane = select(accepted, at_trial(lane, seen, products), lane)
     lane = lane._replace(refused=lane.refused + ~accepted)
@@ -70,11 +69,12 @@ def stepped(
     sharpest = TUNING.tie * lane.start.temperature
     polish = polishing(options, lane, seen, -products.r_g, sharpest)
     # What began a further attack says nothing against a smooth boundary.
-    descend = lane._replace(averaging_steps=jnp.zeros_like(lane.averaging_steps))
-    ended = select(settled, polish, descending_softly(descend, TUNING.soft))
-    weight = jnp.where(accepted, 1.0, stay.weight)
-    move = stay._replace(to_trial=accepted & ~anew, to_x=failed, to_shares=reweighed, weight=weight)
-    ended = select(fruitless, another_attack(options, lane), ended)
+    smooth = lane._replace(averaging_steps=jnp.zeros_like(lane.averaging_steps))
+    descend = descending_softly(smooth, TUNING.soft)
+    unsettled = select(fruitless, another_attack(options, lane), descend)
+    ended = select(settled, polish, unsettled)
+    to_x, weight = failed & ~fruitless, jnp.where(accepted, 1.0, stay.weight)
+    move = stay._replace(to_trial=accepted & ~anew, to_x=to_x, to_shares=reweighed, weight=weight)
     return select(settled | failed | fruitless, ended, goes_on), move
 
 

@@ -45,7 +45,7 @@ class Products(NamedTuple):
     s_s: jax.Array  # ‖trial − point‖²
     slope: jax.Array  # of trial − point and the objective's projected gradient p at the point
     p_p: jax.Array
-    from_best: jax.Array  # ‖trial − the smallest success so far‖², of no meaning before the first
+    from_best: jax.Array  # ‖trial − the vector best‖²
     rms: jax.Array  # root mean square of r
 
 
@@ -125,7 +125,7 @@ class Vectors(NamedTuple):
     gradient: jax.Array  # of the loss there; while gradients are averaged, their mean
     free: jax.Array  # the objective's gradient there, 0 where the box holds the point
     trial: jax.Array  # where the next gradient is taken
-    best: jax.Array  # the smallest success so far
+    best: jax.Array  # the smallest success so far; before the first, of an earlier problem
     offsets: jax.Array  # (L, k) added to the logits in the gap: T log of what classes count
 
 
