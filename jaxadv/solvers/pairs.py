@@ -94,7 +94,7 @@ def directions(
     rows = jnp.concatenate([newest_first, slots + newest_first])
     along = [jnp.einsum("lkn,ln->lk", pairs.vectors, each) for each in (gradient, of_loss)]
     both_ways = (gradient, gradient), (gradient, of_loss), (of_loss, of_loss)
-    squares = [jnp.sum(a * b, axis=1) for a, b in both_ways]
+    squares = [jnp.einsum("ln,ln->l", a, b) for a, b in both_ways]
     valid = pairs.valid[:, newest_first]
     both = jnp.concatenate([valid, valid], axis=1)  # lest one that does not count overflow
     products = jnp.where(both[:, :, None] & both[:, None], pairs.products[:, rows][:, :, rows], 0.0)

@@ -18,6 +18,10 @@ NETWORKS = {
         *(jax.nn.sigmoid, (100,)),
         AttackOptions(smoothing_steps=0, history_size=5, batch_size=2),
     ),
+    "one lane": (
+        *(jax.nn.relu, (30,)),
+        AttackOptions(smoothing_steps=5, max_evaluations=30, batch_size=1),
+    ),
 }
 
 

@@ -134,8 +134,8 @@ def smallest_r(
         r = jnp.clip(x - multiplier * gradient, lower, upper) - x
         held = ((x + r <= lower) & (gradient > 0)) | ((x + r >= upper) & (gradient < 0))
         free = jnp.where(held, 0.0, gradient)
-        missing = offset + jnp.sum(gradient * r)
-        return multiplier + missing / jnp.maximum(jnp.sum(free**2), TUNING.tiny)
+        missing = offset + jnp.vdot(gradient, r)
+        return multiplier + missing / jnp.maximum(jnp.vdot(free, free), TUNING.tiny)
 
     multiplier = jax.lax.fori_loop(0, TUNING.newton_steps, step, jnp.zeros_like(offset))
     return jnp.clip(x - multiplier * gradient, lower, upper) - x

@@ -1,5 +1,6 @@
 """Rare work, for few lanes at a time: their rows of the arrays that all lanes have."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ def for_lanes(wanted: Bool[jax.Array, " L"], change: Callable, state: Any) -> An
         rows = order[jnp.minimum(place, lanes - 1)]
         return change(rows, jnp.where(place < total, rows, lanes), state)
 
+    if lanes == 1:  # whose row is the same in all turns: XLA would do the work before the loop
+        return jax.lax.cond(wanted[0], functools.partial(body, 0), lambda state: state, state)
     return jax.lax.fori_loop(0, (total + few - 1) // few, body, state)
 
 
