@@ -179,7 +179,8 @@ def scipy_attack(network: Network, params: Params, classify: Callable, images: i
             logits = network.logits(params, image[None])[0]
             return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits
 
-        return jax.value_and_grad(loss, has_aux=True)(image)
+        with jax.default_matmul_precision("highest"):  # as our attacks
+            return jax.value_and_grad(loss, has_aux=True)(image)
 
     def minimise(c, x, target):
         """The minimiser, whether it is classified as the target, and the gradients it took."""

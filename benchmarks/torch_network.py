@@ -35,13 +35,12 @@ def torch_network(network: Network, params: Params) -> torch.nn.Module:
     modules = [_modules(layer, params[layer.name], shape) for layer, shape in parts]
     model = torch.nn.Sequential(*itertools.chain(*modules)).requires_grad_(False).eval()
     model = model.to(memory_format=torch.channels_last)  # as images are; on a CPU, faster
+    torch.backends.cudnn.allow_tf32 = False  # in convolutions, as in products by default
     x = np.random.default_rng(0).uniform(size=(8, *network.input_shape)).astype("float32")
-    np.testing.assert_allclose(
-        model(torch.tensor(x.transpose(0, 3, 1, 2))),
-        jax.jit(network.logits)(params, x),
-        rtol=1e-4,
-        atol=1e-4,
-    )
+    with jax.default_matmul_precision("highest"):
+        expected = jax.jit(network.logits)(params, x)
+    logits = model(torch.tensor(x.transpose(0, 3, 1, 2)))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     return model.to("cpu" if jax.default_backend() == "cpu" else "cuda")
 
 

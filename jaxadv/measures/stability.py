@@ -67,20 +67,22 @@ def _of_batch(network, params, images, steps):
 def _largest(network, params, h, start, stop, steps):
     """What the layers start … stop − 1 make of h, and σ_max of the bidiagonal matrix for each.
 
-    J is the transpose of Jᵀ, as not all layers have derivatives in forward mode.
+    J is the transpose of Jᵀ, as not all layers have derivatives in forward mode. Products are of
+    full precision: else J and Jᵀ would be those of two functions.
     """
-    out, transposed = jax.vjp(lambda h: network.between(params, h, start, stop), h)
-    forward = jax.linear_transpose(lambda u: transposed(u)[0], out)
+    with jax.default_matmul_precision("highest"):
+        out, transposed = jax.vjp(lambda h: network.between(params, h, start, stop), h)
+        forward = jax.linear_transpose(lambda u: transposed(u)[0], out)
 
-    def step(state, _):
-        u, v, beta = state
-        v, alpha = _unit(transposed(u)[0] - _scaled(beta, v))
-        u, beta = _unit(forward(v)[0] - _scaled(alpha, u))
-        return (u, v, beta), (alpha, beta)
+        def step(state, _):
+            u, v, beta = state
+            v, alpha = _unit(transposed(u)[0] - _scaled(beta, v))
+            u, beta = _unit(forward(v)[0] - _scaled(alpha, u))
+            return (u, v, beta), (alpha, beta)
 
-    u = jax.random.normal(jax.random.key(0), out.shape[1:], out.dtype)
-    u, norms = _unit(jnp.broadcast_to(u, out.shape))
-    _, (alpha, beta) = jax.lax.scan(step, (u, jnp.zeros_like(h), 0 * norms), length=steps)
+        u = jax.random.normal(jax.random.key(0), out.shape[1:], out.dtype)
+        u, norms = _unit(jnp.broadcast_to(u, out.shape))
+        _, (alpha, beta) = jax.lax.scan(step, (u, jnp.zeros_like(h), 0 * norms), length=steps)
     matrix = jax.vmap(lambda a, b: jnp.diag(a) + jnp.diag(b[:-1], -1), in_axes=1)(alpha, beta)
     return out, jnp.linalg.norm(matrix, 2, (1, 2))
 

@@ -30,7 +30,7 @@ def predictions(
     images: Float[jax.Array | np.ndarray, "N *image"],
     batch_size: int | None = None,
 ) -> Int[np.ndarray, " N"]:
-    """Classes that the images are taken for.
+    """Classes that the images are taken for, by logits in full precision.
 
     Args:
       logits_fn: as for `jaxadv.minimal_adversarial`.
@@ -50,10 +50,12 @@ def predictions(
 def output(
     network: Network, depth: int, params: Params, images: Float[jax.Array | np.ndarray, "B *image"]
 ) -> Float[jax.Array, "B *shape"]:
-    """What the network's first `depth` layers make of the images, compiled."""
-    return network.between(params, images, 0, depth)
+    """What the network's first `depth` layers make of the images, in full precision, compiled."""
+    with jax.default_matmul_precision("highest"):
+        return network.between(params, images, 0, depth)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _largest_logit(logits_fn, params, images):
-    return jnp.argmax(logits_fn(params, images), axis=1)
+    with jax.default_matmul_precision("highest"):  # as attacks: examples lie on the boundary
+        return jnp.argmax(logits_fn(params, images), axis=1)

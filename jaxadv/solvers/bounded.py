@@ -159,9 +159,14 @@ class BoundedLBFGS:
 
     def _step(self, unravel, box, args, x, state):
         """Evaluates the objective at the trial point, and moves there or not."""
-        first, direction = state.evaluations == 0, state.direction
-        trial = jnp.clip(x + state.search.step * direction, *box)
+        trial = jnp.clip(x + state.search.step * state.direction, *box)
         value, gradient = self._evaluated(unravel, args, trial)
+        with jax.default_matmul_precision("highest"):  # of all products but those in fun
+            return self._moved(box, x, state, trial, value, gradient)
+
+    def _moved(self, box, x, state, trial, value, gradient):
+        """To the trial point or not, by what was found there."""
+        first, direction = state.evaluations == 0, state.direction
         finite = jnp.isfinite(value) & jnp.isfinite(gradient).all()
         s = trial - x
         moves = jnp.where(direction > 0, trial < box[1], trial > box[0])

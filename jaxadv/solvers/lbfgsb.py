@@ -76,17 +76,18 @@ class LBFGSB(jaxopt.LBFGSB):
         s_history = jax.vmap(lambda pair: ravel_pytree(pair)[0])(state.s_history)
         y_history = jax.vmap(lambda pair: ravel_pytree(pair)[0])(state.y_history)
 
-        model = _model(s_history, y_history, state)
-        direction = compact.step_to_minimiser(model, grad, x - lower, upper - x)
+        with jax.default_matmul_precision("highest"):  # of all products but those in fun
+            model = _model(s_history, y_history, state)
+            direction = compact.step_to_minimiser(model, grad, x - lower, upper - x)
         stepsize, step = self._line_search(params, state, unravel(direction), bounds, args, kwargs)
         # Rounding in x + direction can leave the box by one unit in the last place.
         new_x = jnp.clip(ravel_pytree(step.params)[0], lower, upper)
         new_grad = ravel_pytree(step.grad)[0]
 
         s, y = new_x - x, new_grad - grad
-        curvature, y_norm_squared = jnp.vdot(s, y), jnp.vdot(y, y)
+        curvature, y_norm_squared = _dot(s, y), _dot(y, y)
         # As in SciPy's L-BFGS-B, relative to the slope, so that the scale of `fun` does not matter.
-        accepted = (curvature > jnp.finfo(x.dtype).eps * jnp.abs(jnp.vdot(grad, s))) & (
+        accepted = (curvature > jnp.finfo(x.dtype).eps * jnp.abs(_dot(grad, s))) & (
             y_norm_squared > 0
         )
         curvature = jnp.where(accepted, curvature, 1.0)
@@ -158,7 +159,7 @@ class LBFGSB(jaxopt.LBFGSB):
         """
         grad, along = ravel_pytree(state.grad)[0], ravel_pytree(direction)[0]
         first = jnp.minimum(stepsize, self.max_stepsize)
-        search = line_search.begun(state.value, grad @ along, first)
+        search = line_search.begun(state.value, _dot(grad, along), first)
 
         def evaluated(carry):
             search, step, *_ = carry
@@ -166,7 +167,7 @@ class LBFGSB(jaxopt.LBFGSB):
             if bounds is not None:
                 new = jax.tree.map(jnp.clip, new, *bounds)
             (value, aux), new_grad = self._value_and_grad_with_aux(new, *args, **kwargs)
-            slope = ravel_pytree(new_grad)[0] @ along
+            slope = _dot(ravel_pytree(new_grad)[0], along)
             finite = jnp.isfinite(value) & jnp.isfinite(slope)
             tried, accepted, failed = line_search.decided(
                 search,
@@ -202,6 +203,10 @@ class _Step(NamedTuple):
     iter_num: Any = 0
     num_fun_eval: Any = 1
     num_grad_eval: Any = 1
+
+
+def _dot(a, b):
+    return jnp.vdot(a, b, precision="highest")
 
 
 def _ravel_bounds(bounds, x):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from coarse import CoarselyConnected
 
 from jaxadv.measures.stability import NOISE, jacobian_norms
 from jaxadv.networks import Convolution, FullyConnected, InvertedResidual, Network
@@ -60,3 +61,14 @@ def test_batches_change_nothing(params, images, monkeypatch):
     assert reported == [5, 4]
     np.testing.assert_allclose(found, expected[:, [0, 1, 2, 3, 4, 3, 2, 1, 0]], rtol=1e-5)
     assert jacobian_norms(NETWORK, params, images[:0]).shape == (4, 0)
+
+
+def test_products_are_of_full_precision_whatever_the_default():
+    images = np.random.default_rng(0).uniform(size=(3, 5, 4, 1)).astype("float32")
+    network = Network((CoarselyConnected(6, jax.nn.tanh, name="hidden"),), images.shape[1:])
+    params = network.init(jax.random.key(0))
+    kernel = params["hidden"]["kernel"]
+    noise = NOISE * np.random.default_rng(0).standard_normal(images.shape[1:])
+    slopes = 1 - np.tanh((images + noise).reshape(3, -1) @ kernel) ** 2
+    expected = [np.linalg.norm(kernel * slope, 2) for slope in slopes]
+    np.testing.assert_allclose(jacobian_norms(network, params, images)[0], expected, rtol=1e-5)

@@ -3,13 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from coarse import CoarselyConnected
 
 from jaxadv.attacks import stored
 from jaxadv.attacks.options import AttackOptions
 from jaxadv.attacks.sampling import gaussian_noise
 from jaxadv.datasets import Dataset
 from jaxadv.measures import transfer
-from jaxadv.networks import mlp
+from jaxadv.networks import Network, mlp
 from jaxadv.zoo import Model
 
 SHAPE, CLASSES, COUNT = (4, 4, 1), 3, 20
@@ -97,6 +98,22 @@ def test_rows_of_amplified_examples_equal_numpy(result, index, clip):
     moved = np.clip(moved, 0, 1) if clip else moved
     assert row.distortion == pytest.approx(rms(moved), rel=1e-5)
     np.testing.assert_allclose(row.error, numpy_errors(moved), rtol=1e-6)
+
+
+def test_examples_are_taken_for_the_target_where_products_are_coarse_by_default(tmp_path):
+    layers = (
+        CoarselyConnected(12, jax.nn.sigmoid, name="hidden1"),
+        CoarselyConnected(CLASSES, name="softmax"),
+    )
+    model = SIGMOID._replace(network=Network(layers, SHAPE))
+    dataset = Dataset(IMAGES, LABELS)
+    settings = {"options": OPTIONS, "noise_stddevs": (), "seed": 0, "cache_dir": tmp_path}
+    found = transfer.transfer([model], dataset, TARGETS, **settings)
+    (examples,) = found.examples
+    x_adv = np.concatenate([*examples.images()])
+    coarsely = np.argmax(model.network.logits(model.params, x_adv), axis=1)
+    assert np.mean(coarsely == TARGETS) < 0.9
+    assert found.error[0, 0] == np.mean(np.argmax(numpy_logits(SIGMOID, x_adv), axis=1) != LABELS)
 
 
 def test_amplified_examples_have_the_distortion_and_keep_the_direction():
