@@ -116,8 +116,8 @@ class PooledSparsity:
                 state=whitening,
                 checkpoint=checkpoint,
             )
-        kernel = whitening.projection @ filters
-        bias = -jnp.einsum("li,lif->lf", whitening.mean, kernel)
+        kernel = jnp.matmul(whitening.projection, filters, precision="highest")
+        bias = -jnp.einsum("li,lif->lf", whitening.mean, kernel, precision="highest")
         return {layer.name: {} for layer in stage.layers} | {
             local.name: {"kernel": kernel, "bias": bias}
         }
@@ -163,8 +163,9 @@ def orthonormalised(
 
     The singular values at the start must be below √3.
     """
-    for _ in range(NEWTON_SCHULZ):
-        filters = 1.5 * filters - 0.5 * filters @ (filters.mT @ filters)
+    with jax.default_matmul_precision("highest"):
+        for _ in range(NEWTON_SCHULZ):
+            filters = 1.5 * filters - 0.5 * filters @ (filters.mT @ filters)
     return filters
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from coarse import products
 
 from jaxadv.networks import FullyConnected, Network
 from jaxadv.networks.local import receptive_fields
@@ -63,6 +64,8 @@ def test_newton_and_schulz_find_the_nearest_orthonormal_filters():
     u, _, vt = np.linalg.svd(start, full_matrices=False)
     found = features.orthonormalised(jnp.asarray(start, jnp.float32))
     np.testing.assert_allclose(found, u @ vt, atol=1e-5)
+    full, default = products(features.orthonormalised, start)
+    assert full and not default  # of fewer digits, they would be found to as few
 
 
 def test_the_loss_is_the_pooled_sparsity_and_its_gradient_numerical(images, whitening):
