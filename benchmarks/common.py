@@ -106,7 +106,7 @@ def publish(
     below = f"\n```\n{legend}\n```\n" if legend else ""
     files.write_text(config.out / f"{name}.md", f"{body}{below}\n{note}\n")
     wide = Console(width=max(width, console.width))
-    wide.print(*(table.rich() for table in tables), legend, note, sep="\n", highlight=False)
+    wide.print(*tables, legend, note, sep="\n", highlight=False)
     wide.print(f"Results are in {config.out}/.")
 
 

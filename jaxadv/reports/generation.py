@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxadv.datasets.examples import Examples
-from jaxadv.reports import page, tables
+from jaxadv.reports import page
 from jaxadv.reports.page import generated
 from jaxadv.runs.console import console, say
 from jaxadv.storage.results import export_npz, read_results
@@ -25,7 +25,7 @@ def ended(place: str, examples: Examples, complete: bool, export: Path | None = 
         return
     results = read_results(place)
     shown = generated.run(results, lambda rows: [examples[row].image for row in rows])
-    console.print(*map(tables.for_terminal, shown.texts), sep="\n")
+    console.print(*shown.texts, sep="\n")
     where = ""
     if "://" not in place:
         page.write(Path(place, page.NAME), [shown])

@@ -20,5 +20,5 @@ def publish(
     files.write_text(directory / f"{name}.md", tables.markdown(texts))
     run = folder.run(name, figures, texts)._replace(pictures=folder.pictures(directory))
     page.write(directory / page.NAME, [run])
-    console.print(*map(tables.for_terminal, texts), sep="\n")
+    console.print(*texts, sep="\n")
     console.print(f"{made} in {directory}/.")

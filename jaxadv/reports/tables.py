@@ -1,13 +1,17 @@
 """Tables and notes, on the terminal and as Markdown, and how figures are written in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import rich.box
+import rich.cells
+import rich.console
+import rich.measure
 import rich.table
 import rich.text
 
 Figures = Mapping[str, Any]  # what the JSON file of a command holds
+UNLIMITED = 10_000  # characters of a line: more than any table has
 
 
 class Table(NamedTuple):
@@ -17,21 +21,47 @@ class Table(NamedTuple):
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def rich(self) -> rich.table.Table:
-        """For the terminal; the names of columns break after a hyphen and before a bracket."""
+    def __rich_console__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> Iterator[rich.table.Table]:
+        """On the terminal: in parts, where it has no room for all columns side by side."""
+        unlimited = options.update(width=UNLIMITED)
+
+        def width(part):
+            return rich.measure.Measurement.get(console, unlimited, part).minimum
+
+        first = 1
+        while first < max(len(self.header), 2):
+            last = len(self.header)
+            while last > first + 1 and width(self._part(first, last)) > options.max_width:
+                last -= 1
+            yield self._part(first, last)
+            first = max(last, first + 1)
+
+    def _part(self, first, last) -> rich.table.Table:
+        """The first column and those from first to last.
+
+        Their names break after a hyphen, and before a bracket and a plus.
+        """
         table = rich.table.Table(
-            title=self.title,
+            title=self.title if first == 1 else None,
             title_justify="left",
             box=rich.box.SIMPLE_HEAD,
             pad_edge=False,
             padding=(0, 0, 0, 1),
         )
         table.add_column(self.header[0], no_wrap=True)
-        for name in self.header[1:]:
+        for index in range(first, last):
+            name = self.header[index]
             split = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
-            table.add_column(split, justify="right", overflow="fold")  # which loses no digits
-        for row in self.rows:
-            table.add_row(*map(rich.text.Text, row))  # in which brackets are no markup
+            split = split.replace("+", "\n+")
+            words = " ".join([split, *(row[index] for row in self.rows)]).split()
+            least = max(map(rich.cells.cell_len, words), default=0)
+            # Folding loses no digits, where a word has no room.
+            table.add_column(split, justify="right", overflow="fold", min_width=least)
+        for name, *cells in self.rows:
+            texts = [name, *cells[first - 1 : last - 1]]
+            table.add_row(*map(rich.text.Text, texts))  # in which brackets are no markup
         return table
 
     def markdown(self) -> str:
@@ -39,11 +69,6 @@ class Table(NamedTuple):
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"**{self.title}**\n\n{body}\n"
-
-
-def for_terminal(text: Table | str) -> rich.table.Table | str:
-    """What rich prints."""
-    return text.rich() if isinstance(text, Table) else text
 
 
 def markdown(texts: Sequence[Table | str]) -> str:

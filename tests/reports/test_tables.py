@@ -1,7 +1,6 @@
 """Tables and notes, and how figures are written in them."""
 
 import pytest
-import rich.table
 from rich.console import Console
 
 from jaxadv.reports import tables
@@ -23,7 +22,7 @@ def test_markdown():
 def test_table_for_the_terminal():
     console = Console(width=60, color_system=None)
     with console.capture() as capture:
-        console.print(TABLE.rich())
+        console.print(TABLE)
     lines = [line.split() for line in capture.get().splitlines() if line.strip()]
     assert lines == [
         ["A", "title"],
@@ -39,9 +38,26 @@ def test_narrow_terminals_lose_no_digits():
     table = Table("", ["name", *"abc"], [["row", *["0.0368 [0.0355, 0.0381]"] * 3]])
     console = Console(width=30)
     with console.capture() as captured:
-        console.print(table.rich())
+        console.print(table)
     shown = captured.get()
     assert "…" not in shown and [shown.count(digit) for digit in "68"] == [3, 6]
+
+
+def test_columns_that_have_no_room_come_below():
+    names = [f"FC100-100-10+{way}" for way in ("decay", "dropout", "input-pool", "pgd")]
+    rows = [[name, *(f"{i}{j}.5" for j in range(4))] for i, name in enumerate(names, start=1)]
+    console = Console(width=50, color_system=None)
+    with console.capture() as captured:
+        console.print(Table("Transfer", ["made for", *names], rows))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 50 and captured.get().count("Transfer") == 1
+    found = {name: [] for name in names}
+    for line in lines:
+        name, *cells = line.split() or [""]
+        found.get(name, []).extend(cells)
+    assert list(found.values()) == [row[1:] for row in rows]
+    heads = [name for line in lines if ".5" not in line for name in line.split() if "+" in name]
+    assert heads == ["+decay", "+dropout", "+input-pool", "+pgd"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +89,5 @@ def test_distortion(args, expected):
     assert tables.distortion(*args) == expected
 
 
-def test_texts_for_terminal_and_file():
-    assert tables.for_terminal("a note") == "a note"
-    assert isinstance(tables.for_terminal(TABLE), rich.table.Table)
+def test_texts_for_a_file():
     assert tables.markdown([TABLE, "a note"]) == TABLE.markdown() + "\na note\n"
