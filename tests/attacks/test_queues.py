@@ -104,6 +104,21 @@ def test_devices_do_not_communicate(short, solver):
         assert collective not in text
 
 
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_programs_can_be_lowered_for_accelerators(short, solver, platform):
+    params, x, target = linear_problem(1)
+    devices, options = tuple(jax.local_devices()), AttackOptions(solver=solver)
+    problems, counts = dealt((x, target), len(devices), 8)
+    programs = queues._programs(linear, 8, devices)
+    program, args = programs.lbfgsb, (options, params, *problems, counts)
+    if solver == "lockstep":
+        state = programs.begin(options, params, *placed((*problems, counts), devices))
+        program, args = programs.advance, (options, params, 1, *problems, counts, state)
+    lowered = program.trace(*args).lower(lowering_platforms=(platform,))
+    assert "stablehlo.while" in lowered.as_text()
+
+
 def test_utilisation_is_the_useful_share_of_all_gradients(short):
     result = minimal_adversarial(linear, *linear_problem(21))
     assert 0 < result.utilisation <= 1
