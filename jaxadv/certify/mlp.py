@@ -71,9 +71,11 @@ def affine_layers(network: Any, params: Params) -> Mlp:
     """The weights and activations of a `Network` of FullyConnected layers.
 
     Raises:
-      ValueError: other layers, or activations other than sigmoid, tanh and ReLU.
+      ValueError: other layers, or activations other than sigmoid, tanh and ReLU; or params that are
+        not the network's.
     """
     layers = _checked_layers(network)
+    _check_params(network, params)
     arrays = [params[str(layer.name)] for layer in layers]
     return Mlp(
         tuple((np.array(a["kernel"], float).T, np.array(a["bias"], float)) for a in arrays),
@@ -98,3 +100,16 @@ def _checked_layers(network):
             f" last, got {[layer.activation.__name__ for layer in layers]}"
         )
     return layers
+
+
+def _check_params(network, params):
+    expected = jax.tree.map(np.shape, jax.eval_shape(network.init, jax.random.key(0)))
+    try:
+        got = {
+            layer: {name: np.shape(params[layer][name]) for name in shapes}
+            for layer, shapes in expected.items()
+        }
+    except (KeyError, TypeError):
+        got = jax.tree.map(np.shape, params)
+    if got != expected:
+        raise ValueError(f"params must have the shapes {expected}, got {got!r:.300}")

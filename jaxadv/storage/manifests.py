@@ -26,6 +26,11 @@ LOGITS = "logits"  # of some images, by model: the same if they differ as betwee
 SAME = 1e-3  # of the logits' median deviation, by how much they may, and
 SAME_RELATIVE = 1e-6  # of one that is large, as where a class is masked
 MOST_SHARDS = 10**6
+FINGERPRINTS = {  # by the end of a name: what others mean
+    ".params": " (other weights)",
+    ".source_file": " (something in the model's file was changed, be it a comment)",
+    "data.fingerprint": " (other images)",
+}
 DTYPES = (
     *("bool", "int8", "uint8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),
@@ -162,7 +167,8 @@ def differences(name: str, old: Any, new: Any) -> Iterator[str]:
         for key in old | new:
             yield from differences(f"{name}.{key}", old.get(key, ...), new.get(key, ...))
     elif _text(old) != _text(new):  # True is not 1
-        yield f"{name} was {_short(old)} and is {_short(new)}"
+        meaning = next((text for end, text in FINGERPRINTS.items() if name.endswith(end)), "")
+        yield f"{name} was {_short(old)} and is {_short(new)}{meaning}"
 
 
 def other_logits(old: Any, new: dict[str, Any]) -> Iterator[str]:

@@ -228,6 +228,16 @@ def test_other_networks_are_refused(network, message):
         certify.affine_layers(network, {})
 
 
+def test_parameters_of_another_network_are_refused():
+    network, params = small("ReLU")
+    first, *others = params
+    short = params | {first: params[first] | {"bias": np.zeros(99)}}
+    for wrong in ({}, {first: params[first]}, short):
+        with pytest.raises(ValueError, match="params must have the shapes"):
+            certify.affine_layers(network, wrong)
+    assert others and certify.affine_layers(network, params | {"more": {}})
+
+
 @each_network
 def test_as_tight_as_auto_lirpa(name):
     """On ReLU, their slopes are ours; on the others, ours are those of closer tangents."""
