@@ -6,6 +6,7 @@ none is optimised but where what is compiled takes longer.
 
 import gc
 import os
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from jaxtyping import install_import_hook
 # kernels of several results: as fast here, and an attack compiles in less than half the time.
 FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1"
 FLAGS += " --xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
-if tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1):  # later ones end, not knowing it
+JAXLIB = tuple(map(int, re.findall(r"\d+", version("jaxlib"))[:3]))
+if JAXLIB < (0, 11, 1):  # later ones end, not knowing it
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 # With flags that are given in their place, all is optimised; workers inherit either.
 GIVEN = os.environ.get("XLA_FLAGS", "").replace(FLAGS, "").strip()

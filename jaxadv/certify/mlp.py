@@ -109,7 +109,7 @@ def _check_params(network, params):
             layer: {name: np.shape(params[layer][name]) for name in shapes}
             for layer, shapes in expected.items()
         }
-    except (KeyError, TypeError):
+    except (KeyError, IndexError, TypeError):
         got = jax.tree.map(np.shape, params)
     if got != expected:
         raise ValueError(f"params must have the shapes {expected}, got {got!r:.300}")

@@ -1,5 +1,6 @@
 """Tables and notes, on the terminal and as Markdown, and how figures are written in them."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,41 +28,49 @@ class Table(NamedTuple):
         """On the terminal: in parts, where it has no room for all columns side by side."""
         unlimited = options.update(width=UNLIMITED)
 
-        def width(part):
-            return rich.measure.Measurement.get(console, unlimited, part).minimum
+        def fits(first, last):
+            part = self._part(first, last)
+            return rich.measure.Measurement.get(console, unlimited, part).minimum <= width
 
-        first = 1
-        while first < max(len(self.header), 2):
-            last = len(self.header)
-            while last > first + 1 and width(self._part(first, last)) > options.max_width:
-                last -= 1
-            yield self._part(first, last)
-            first = max(last, first + 1)
+        width, end = options.max_width, len(self.header)
+        columns = end  # of a part, at most: so many that the last has about as many, too
+        for count in range(1, end):
+            columns = math.ceil((end - 1) / count)
+            if all(fits(first, min(first + columns, end)) for first in range(1, end, columns)):
+                break
+        for first in range(1, max(end, 2), columns):
+            last = min(first + columns, end)
+            yield self._part(first, last, whole=fits(first, last))
 
-    def _part(self, first, last) -> rich.table.Table:
-        """The first column and those from first to last.
+    def _part(self, first, last, *, whole=True) -> rich.table.Table:
+        """The first column and those from first to last, of whole words or as there is room.
 
         Their names break after a hyphen, and before a bracket and a plus.
         """
+        title = self.title if first == 1 else f"{self.title} (continued)"
         table = rich.table.Table(
-            title=self.title if first == 1 else None,
+            title=rich.text.Text(title),  # in which brackets are no markup, nor are they below
             title_justify="left",
             box=rich.box.SIMPLE_HEAD,
             pad_edge=False,
             padding=(0, 0, 0, 1),
         )
-        table.add_column(self.header[0], no_wrap=True)
-        for index in range(first, last):
-            name = self.header[index]
-            split = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
-            split = split.replace("+", "\n+")
-            words = " ".join([split, *(row[index] for row in self.rows)]).split()
-            least = max(map(rich.cells.cell_len, words), default=0)
-            # Folding loses no digits, where a word has no room.
-            table.add_column(split, justify="right", overflow="fold", min_width=least)
-        for name, *cells in self.rows:
-            texts = [name, *cells[first - 1 : last - 1]]
-            table.add_row(*map(rich.text.Text, texts))  # in which brackets are no markup
+        for index in (0, *range(first, last)):
+            cells, name = [row[index] for row in self.rows], self.header[index]
+            words = [name, *cells]
+            if index:
+                name = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
+                name = name.replace("+", "\n+")
+                words = " ".join([name, *cells]).split()
+            table.add_column(
+                rich.text.Text(name),
+                justify="right" if index else "left",
+                no_wrap=whole and not index,
+                overflow="fold",  # which loses no digits
+                min_width=max(map(rich.cells.cell_len, words), default=0) if whole else None,
+            )
+        for row in self.rows:
+            table.add_row(*(rich.text.Text(row[index]) for index in (0, *range(first, last))))
         return table
 
     def markdown(self) -> str:

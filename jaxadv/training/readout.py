@@ -43,7 +43,8 @@ def train_readout(
     readout = Network((last,), standardised.images.shape[1:])
     fitted = recipe.train(readout, standardised, key, progress)[last.name]
     kernel = fitted["kernel"] / scale[:, None]
-    return params | {last.name: {"kernel": kernel, "bias": fitted["bias"] - mean @ kernel}}
+    bias = fitted["bias"] - jnp.matmul(mean, kernel, precision="highest")
+    return params | {last.name: {"kernel": kernel, "bias": bias}}
 
 
 def outputs(

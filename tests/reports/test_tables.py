@@ -50,7 +50,7 @@ def test_columns_that_have_no_room_come_below():
     with console.capture() as captured:
         console.print(Table("Transfer", ["made for", *names], rows))
     lines = captured.get().splitlines()
-    assert max(map(len, lines)) <= 50 and captured.get().count("Transfer") == 1
+    assert max(map(len, lines)) <= 50 and captured.get().count("Transfer (continued)") == 1
     found = {name: [] for name in names}
     for line in lines:
         name, *cells = line.split() or [""]
@@ -58,6 +58,27 @@ def test_columns_that_have_no_room_come_below():
     assert list(found.values()) == [row[1:] for row in rows]
     heads = [name for line in lines if ".5" not in line for name in line.split() if "+" in name]
     assert heads == ["+decay", "+dropout", "+input-pool", "+pgd"]
+
+
+NAMES = "noise, to clip", "a network's name that is long", "[b] bracketed [/x]", "宽 名字"
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 9])
+@pytest.mark.parametrize("cell", ["98.765", "0.03 [0.0355, 0.0381]", "1" * 45])
+@pytest.mark.parametrize("name", NAMES)
+def test_all_is_printed_once_at_any_width(name, cell, columns):
+    header = ["made for", *["FC-net (x)", "some+way", "[/y] z", "l"] * 2][:columns]
+    table = Table("[t] title", header, [[name, *[cell] * (columns - 1)]] * 2)
+    for width in range(20, 200, 7):
+        console = Console(width=width, color_system=None)
+        with console.capture() as captured:
+            console.print(table)
+        shown = captured.get()
+        for digit in "135789":
+            assert shown.count(digit) == 2 * (columns - 1) * cell.count(digit), width
+        assert "…" not in shown and "[t] title" in shown
+        for letter in set(name) - set(" []/b,'0"):
+            assert shown.count(letter) >= 2 * name.count(letter), (width, letter)
 
 
 @pytest.mark.parametrize(
