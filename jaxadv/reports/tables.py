@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 import rich.box
 import rich.cells
 import rich.console
-import rich.measure
 import rich.table
 import rich.text
 
 Figures = Mapping[str, Any]  # what the JSON file of a command holds
-UNLIMITED = 10_000  # characters of a line: more than any table has
 
 
 class Table(NamedTuple):
@@ -26,28 +24,26 @@ class Table(NamedTuple):
         self, console: rich.console.Console, options: rich.console.ConsoleOptions
     ) -> Iterator[rich.table.Table]:
         """On the terminal: in parts, where it has no room for all columns side by side."""
-        unlimited = options.update(width=UNLIMITED)
-
-        def fits(first, last):
-            part = self._part(first, last)
-            return rich.measure.Measurement.get(console, unlimited, part).minimum <= width
-
-        width, end = options.max_width, len(self.header)
+        end = len(self.header)
         columns = end  # of a part, at most: so many that the last has about as many, too
         for count in range(1, end):
             columns = math.ceil((end - 1) / count)
-            if all(fits(first, min(first + columns, end)) for first in range(1, end, columns)):
+            parts = [range(first, min(first + columns, end)) for first in range(1, end, columns)]
+            if all(sum(self._widths(part)[0]) <= _room(part, options.max_width) for part in parts):
                 break
         for first in range(1, max(end, 2), columns):
-            last = min(first + columns, end)
-            yield self._part(first, last, whole=fits(first, last))
+            yield self._part(range(first, min(first + columns, end)), options.max_width)
 
-    def _part(self, first, last, *, whole=True) -> rich.table.Table:
-        """The first column and those from first to last, of whole words or as there is room.
-
-        Their names break after a hyphen, and before a bracket and a plus.
-        """
-        title = self.title if first == 1 else f"{self.title} (continued)"
+    def _part(self, part, width) -> rich.table.Table:
+        """The first column and some others, on lines of that width."""
+        least, widths = self._widths(part)
+        room = _room(part, width)
+        if sum(least) > room:
+            least = [1] * len(least)  # words are folded, which loses no digits
+        while sum(widths) > room:
+            shrinkable = [i for i in range(len(widths)) if widths[i] > least[i]]
+            widths[max(reversed(shrinkable), key=lambda i: widths[i])] -= 1
+        title = self.title if part.start == 1 else f"{self.title} (continued)"
         table = rich.table.Table(
             title=rich.text.Text(title),  # in which brackets are no markup, nor are they below
             title_justify="left",
@@ -55,29 +51,44 @@ class Table(NamedTuple):
             pad_edge=False,
             padding=(0, 0, 0, 1),
         )
-        for index in (0, *range(first, last)):
-            cells, name = [row[index] for row in self.rows], self.header[index]
-            words = [name, *cells]
-            if index:
-                name = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
-                name = name.replace("+", "\n+")
-                words = " ".join([name, *cells]).split()
+        for index, column_width in zip((0, *part), widths, strict=True):
             table.add_column(
-                rich.text.Text(name),
+                rich.text.Text(_broken(self.header[index]) if index else self.header[0]),
                 justify="right" if index else "left",
-                no_wrap=whole and not index,
-                overflow="fold",  # which loses no digits
-                min_width=max(map(rich.cells.cell_len, words), default=0) if whole else None,
+                overflow="fold",
+                width=column_width,
             )
         for row in self.rows:
-            table.add_row(*(rich.text.Text(row[index]) for index in (0, *range(first, last))))
+            table.add_row(*(rich.text.Text(row[index]) for index in (0, *part)))
         return table
+
+    def _widths(self, part) -> tuple[list[int], list[int]]:
+        """Of the first column and some others: at least, for whole words, and for whole cells."""
+        texts = [[_broken(self.header[i]), *(row[i] for row in self.rows)] for i in part]
+        names = _widest([self.header[0], *(row[0] for row in self.rows)])
+        least = [names, *(_widest(" ".join(cells).split()) for cells in texts)]
+        return least, [names, *(_widest("\n".join(cells).split("\n")) for cells in texts)]
 
     def markdown(self) -> str:
         """For a file."""
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"**{self.title}**\n\n{body}\n"
+
+
+def _broken(name):
+    """The name of a column, which may break after a hyphen, and before a bracket and a plus."""
+    split = name.replace("(", "\n(") if "(" in name else name.replace("-", "-\n", 1)
+    return split.replace("+", "\n+")
+
+
+def _widest(texts):
+    return max(map(rich.cells.cell_len, texts), default=0) or 1
+
+
+def _room(part, width):
+    """What lines of that width leave for the texts of the first column and some others."""
+    return width - 2 * (1 + len(part))
 
 
 def markdown(texts: Sequence[Table | str]) -> str:

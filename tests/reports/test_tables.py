@@ -68,17 +68,18 @@ NAMES = "noise, to clip", "a network's name that is long", "[b] bracketed [/x]",
 @pytest.mark.parametrize("name", NAMES)
 def test_all_is_printed_once_at_any_width(name, cell, columns):
     header = ["made for", *["FC-net (x)", "some+way", "[/y] z", "l"] * 2][:columns]
-    table = Table("[t] title", header, [[name, *[cell] * (columns - 1)]] * 2)
-    for width in range(20, 200, 7):
+    rows = [[name, *[cell] * (columns - 1)], ["l", *["7", cell, "9 9"] * 3][:columns]]
+    table = Table("[t] title", header, rows)
+    for width in range(24, 200):
         console = Console(width=width, color_system=None)
         with console.capture() as captured:
             console.print(table)
         shown = captured.get()
         for digit in "135789":
-            assert shown.count(digit) == 2 * (columns - 1) * cell.count(digit), width
+            assert shown.count(digit) == "".join(rows[0] + rows[1]).count(digit), width
         assert "…" not in shown and "[t] title" in shown
         for letter in set(name) - set(" []/b,'0"):
-            assert shown.count(letter) >= 2 * name.count(letter), (width, letter)
+            assert shown.count(letter) >= name.count(letter), (width, letter)
 
 
 @pytest.mark.parametrize(
