@@ -149,7 +149,7 @@ def note(figures: Figures) -> str:
     return (
         f"{tested} images; distortions of the first {figures['images']} of {figures['dataset']},"
         " those that all networks of a seed classify correctly, found towards the nearest and a"
-        f" random wrong class, and certified for the nearest (CROWN in the box); transfer of all of"
+        " random wrong class, and certified for the nearest (CROWN in the box); transfer of all of"
         f" these images, of the first seed. {from_seeds}, {epochs} epochs"
         " each; ±: standard errors over seeds; in square brackets: 95 % t intervals over seeds,"
         " paired; p: of the t test, each on its own; in round brackets: how many seeds it would"

@@ -37,7 +37,7 @@ class Table(NamedTuple):
     def _part(self, part, width) -> rich.table.Table:
         """The first column and some others, on lines of that width."""
         least, widths = self._widths(part)
-        room = _room(part, width)
+        room = max(_room(part, width), len(widths))
         if sum(least) > room:
             least = [1] * len(least)  # words are folded, which loses no digits
         while sum(widths) > room:

@@ -63,6 +63,13 @@ def test_columns_that_have_no_room_come_below():
 NAMES = "noise, to clip", "a network's name that is long", "[b] bracketed [/x]", "宽 名字"
 
 
+def test_a_terminal_without_room_for_anything_is_no_error():
+    for width in range(1, 12):
+        console = Console(width=width)
+        with console.capture():
+            console.print(Table("A title", ["name", "(a)", "b"], [["row", "1.5", "22"]]))
+
+
 @pytest.mark.parametrize("columns", [1, 2, 3, 9])
 @pytest.mark.parametrize("cell", ["98.765", "0.03 [0.0355, 0.0381]", "1" * 45])
 @pytest.mark.parametrize("name", NAMES)
