@@ -18,6 +18,7 @@ from jaxadv.networks import (
 )
 from jaxadv.spectral.arguments import pads_per_axis
 
+torch.backends.cudnn.allow_tf32 = False  # in convolutions, as in products by default
 ACTIVATIONS: dict[Any, Any] = {
     jax.nn.sigmoid: torch.nn.Sigmoid,
     jax.nn.relu: torch.nn.ReLU,
@@ -35,7 +36,6 @@ def torch_network(network: Network, params: Params) -> torch.nn.Module:
     modules = [_modules(layer, params[layer.name], shape) for layer, shape in parts]
     model = torch.nn.Sequential(*itertools.chain(*modules)).requires_grad_(False).eval()
     model = model.to(memory_format=torch.channels_last)  # as images are; on a CPU, faster
-    torch.backends.cudnn.allow_tf32 = False  # in convolutions, as in products by default
     x = np.random.default_rng(0).uniform(size=(8, *network.input_shape)).astype("float32")
     with jax.default_matmul_precision("highest"):
         expected = jax.jit(network.logits)(params, x)

@@ -24,50 +24,16 @@ class Table(NamedTuple):
         self, console: rich.console.Console, options: rich.console.ConsoleOptions
     ) -> Iterator[rich.table.Table]:
         """On the terminal: in parts, where it has no room for all columns side by side."""
-        end = len(self.header)
-        columns = end  # of a part, at most: so many that the last has about as many, too
-        for count in range(1, end):
-            columns = math.ceil((end - 1) / count)
-            parts = [range(first, min(first + columns, end)) for first in range(1, end, columns)]
-            if all(sum(self._widths(part)[0]) <= _room(part, options.max_width) for part in parts):
-                break
-        for first in range(1, max(end, 2), columns):
-            yield self._part(range(first, min(first + columns, end)), options.max_width)
-
-    def _part(self, part, width) -> rich.table.Table:
-        """The first column and some others, on lines of that width."""
-        least, widths = self._widths(part)
-        room = max(_room(part, width), len(widths))
-        if sum(least) > room:
-            least = [1] * len(least)  # words are folded, which loses no digits
-        while sum(widths) > room:
-            shrinkable = [i for i in range(len(widths)) if widths[i] > least[i]]
-            widths[max(reversed(shrinkable), key=lambda i: widths[i])] -= 1
-        title = self.title if part.start == 1 else f"{self.title} (continued)"
-        table = rich.table.Table(
-            title=rich.text.Text(title),  # in which brackets are no markup, nor are they below
-            title_justify="left",
-            box=rich.box.SIMPLE_HEAD,
-            pad_edge=False,
-            padding=(0, 0, 0, 1),
-        )
-        for index, column_width in zip((0, *part), widths, strict=True):
-            table.add_column(
-                rich.text.Text(_broken(self.header[index]) if index else self.header[0]),
-                justify="right" if index else "left",
-                overflow="fold",
-                width=column_width,
-            )
-        for row in self.rows:
-            table.add_row(*(rich.text.Text(row[index]) for index in (0, *part)))
-        return table
-
-    def _widths(self, part) -> tuple[list[int], list[int]]:
-        """Of the first column and some others: at least, for whole words, and for whole cells."""
-        texts = [[_broken(self.header[i]), *(row[i] for row in self.rows)] for i in part]
-        names = _widest([self.header[0], *(row[0] for row in self.rows)])
-        least = [names, *(_widest(" ".join(cells).split()) for cells in texts)]
-        return least, [names, *(_widest("\n".join(cells).split("\n")) for cells in texts)]
+        heads = [self.header[0], *map(_broken, self.header[1:])]
+        columns = [[head, *cells] for head, *cells in zip(heads, *self.rows, strict=True)]
+        whole = [_widest("\n".join(column).split("\n")) for column in columns]
+        least = [whole[0], *(_widest(" ".join(column).split()) for column in columns[1:])]
+        title = self.title
+        for part in _parts(least, options.max_width):
+            room = _room(part, options.max_width)
+            widths = _fitted([whole[i] for i in part], [least[i] for i in part], room)
+            yield _rich(title, [columns[i] for i in part], widths)
+            title = f"{self.title} (continued)"
 
     def markdown(self) -> str:
         """For a file."""
@@ -86,9 +52,50 @@ def _widest(texts):
     return max(map(rich.cells.cell_len, texts), default=0) or 1
 
 
+def _rich(title, columns, widths):
+    """A table of columns, each its name and its cells, in which brackets are no markup."""
+    table = rich.table.Table(
+        title=rich.text.Text(title),
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    for index, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        side = "right" if index else "left"
+        table.add_column(rich.text.Text(column[0]), justify=side, overflow="fold", width=width)
+    _, *rows = zip(*columns, strict=True)
+    for cells in rows:
+        table.add_row(*map(rich.text.Text, cells))
+    return table
+
+
+def _parts(least, width):
+    """Columns of each part: the first, and as few as need be of the others, about as many each."""
+    others = range(1, len(least))
+    parts = [[0]]
+    for count in range(1, len(least)):
+        size = math.ceil(len(others) / count)
+        parts = [[0, *others[i : i + size]] for i in range(0, len(others), size)]
+        if all(sum(least[i] for i in part) <= _room(part, width) for part in parts):
+            break
+    return parts
+
+
+def _fitted(widths, least, room):
+    """Widths of columns, of which the widest are narrowed; of words that are folded, if need be."""
+    room = max(room, len(widths))
+    if sum(least) > room:
+        least = [1] * len(least)  # which loses no digits
+    while sum(widths) > room:
+        shrinkable = [i for i in range(len(widths)) if widths[i] > least[i]]
+        widths[max(reversed(shrinkable), key=lambda i: widths[i])] -= 1
+    return widths
+
+
 def _room(part, width):
-    """What lines of that width leave for the texts of the first column and some others."""
-    return width - 2 * (1 + len(part))
+    """What lines of that width leave for the texts of some columns."""
+    return width - 2 * len(part)
 
 
 def markdown(texts: Sequence[Table | str]) -> str:

@@ -95,12 +95,12 @@ def test_nan_ends_the_averaging():
     x[:, 0] = 0.5
     target = 1 - np.argmax(nonsmooth(params, x), axis=1)
     near = (*params[:3], np.float32(0.03))
-    found, undisturbed = attack(near, x, target), attack(params, x, target)
-    plain = attack(params, x, target, smoothing_steps=0)
+    once = {"restart": False}  # or descents alone are followed by others, from elsewhere
+    found, undisturbed = attack(near, x, target, **once), attack(params, x, target, **once)
+    plain = attack(params, x, target, smoothing_steps=0, **once)
     assert np.isfinite(found.x_adv).all()
     was_averaged = undisturbed.by_stage[:, Stage.AVERAGE] > 0
     assert was_averaged.sum() >= 8
     met = was_averaged & (found.evaluations < undisturbed.evaluations / 2)
     assert met.sum() >= was_averaged.sum() / 2
-    np.testing.assert_array_less(found.distortion[met], 1.01 * plain.distortion[met])
-    assert found.distortion.mean() < plain.distortion.mean()
+    np.testing.assert_array_less(found.distortion, 1.01 * plain.distortion)

@@ -8,6 +8,8 @@ from jaxadv.reports.tables import Table
 
 TABLE = Table("A title", ["name", "FC10(1e-4)", "FC100-100-10"], [["α", "1", "2"], ["β", "3", ""]])
 
+NAMES = "noise, to clip", "a network's name that is long", "[b] bracketed [/x]", "宽 名字"
+
 
 def test_markdown():
     assert TABLE.markdown() == (
@@ -58,9 +60,6 @@ def test_columns_that_have_no_room_come_below():
     assert list(found.values()) == [row[1:] for row in rows]
     heads = [name for line in lines if ".5" not in line for name in line.split() if "+" in name]
     assert heads == ["+decay", "+dropout", "+input-pool", "+pgd"]
-
-
-NAMES = "noise, to clip", "a network's name that is long", "[b] bracketed [/x]", "宽 名字"
 
 
 def test_a_terminal_without_room_for_anything_is_no_error():
