@@ -72,15 +72,17 @@ def affine_layers(network: Any, params: Params) -> Mlp:
 
     Raises:
       ValueError: other layers, or activations other than sigmoid, tanh and ReLU; or params that are
-        not the network's.
+        not the network's, or not finite.
     """
     layers = _checked_layers(network)
     _check_params(network, params)
-    arrays = [params[str(layer.name)] for layer in layers]
-    return Mlp(
-        tuple((np.array(a["kernel"], float).T, np.array(a["bias"], float)) for a in arrays),
-        tuple(layer.activation for layer in layers[:-1]),
-    )
+    affine = []
+    for layer in layers:
+        kernel, bias = (params[str(layer.name)][name] for name in ("kernel", "bias"))
+        if not all(np.isrealobj(each) and np.isfinite(each).all() for each in (kernel, bias)):
+            raise ValueError(f"params of {layer.name} must be finite real numbers")
+        affine.append((np.array(kernel, float).T, np.array(bias, float)))
+    return Mlp(tuple(affine), tuple(layer.activation for layer in layers[:-1]))
 
 
 def _checked_layers(network):

@@ -235,6 +235,10 @@ def test_parameters_of_another_network_are_refused():
     for wrong in ({}, {first: params[first]}, short):
         with pytest.raises(ValueError, match="params must have the shapes"):
             certify.affine_layers(network, wrong)
+    for factor in (np.nan, 1j):
+        wrong = params | {first: {"kernel": factor * params[first]["kernel"], "bias": np.zeros(9)}}
+        with pytest.raises(ValueError, match=f"params of {first} must be finite real numbers"):
+            certify.affine_layers(network, wrong)
     assert certify.affine_layers(network, params | {"more": {}})
 
 
