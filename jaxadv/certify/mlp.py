@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jaxadv.certify.relaxation import ACTIVATIONS, Function
 from jaxadv.networks.layers import FullyConnected
 from jaxadv.networks.network import Params
+from jaxadv.spectral.arguments import check_finite
 from jaxadv.spectral.lipschitz import STEEPEST_SLOPES
 
 ROUNDING = 1e-9  # relative, more than float64 loses where nothing cancels
@@ -72,17 +73,15 @@ def affine_layers(network: Any, params: Params) -> Mlp:
 
     Raises:
       ValueError: other layers, or activations other than sigmoid, tanh and ReLU; or params that are
-        not the network's, or not finite.
+        not the network's, or not finite real numbers.
     """
     layers = _checked_layers(network)
     _check_params(network, params)
-    affine = []
-    for layer in layers:
-        kernel, bias = (params[str(layer.name)][name] for name in ("kernel", "bias"))
-        if not all(np.isrealobj(each) and np.isfinite(each).all() for each in (kernel, bias)):
-            raise ValueError(f"params of {layer.name} must be finite real numbers")
-        affine.append((np.array(kernel, float).T, np.array(bias, float)))
-    return Mlp(tuple(affine), tuple(layer.activation for layer in layers[:-1]))
+    arrays = [params[str(layer.name)] for layer in layers]
+    return Mlp(
+        tuple((np.array(a["kernel"], float).T, np.array(a["bias"], float)) for a in arrays),
+        tuple(layer.activation for layer in layers[:-1]),
+    )
 
 
 def _checked_layers(network):
@@ -115,3 +114,6 @@ def _check_params(network, params):
         got = jax.tree.map(np.shape, params)
     if got != expected:
         raise ValueError(f"params must have the shapes {expected}, got {got!r:.300}")
+    for layer, shapes in expected.items():
+        for name in shapes:
+            check_finite(f"{name} of {layer}", params[layer][name])

@@ -74,7 +74,7 @@ def _parts(least, width):
     """Columns of each part: the first, and as few as need be of the others, about as many each."""
     others = range(1, len(least))
     parts = [[0]]
-    for count in range(1, len(least)):
+    for count in others:
         size = math.ceil(len(others) / count)
         parts = [[0, *others[i : i + size]] for i in range(0, len(others), size)]
         if all(sum(least[i] for i in part) <= _room(part, width) for part in parts):

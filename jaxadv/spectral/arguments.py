@@ -19,11 +19,16 @@ def checked_array(name: str, array: Any, ranks: tuple[int, ...]) -> jax.Array:
     if array.ndim not in ranks or array.size == 0:
         described = {(2,): "(m, n)", (3, 4): "(length, in, out) or (height, width, in, out)"}[ranks]
         raise ValueError(f"{name} must have the shape {described}, not empty, got {array.shape}")
+    check_finite(name, array)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def check_finite(name: str, array: Any) -> None:
+    """Raises ValueError for an array that is complex, or not finite, unless it is traced."""
     if jnp.iscomplexobj(array):
         raise ValueError(f"{name} must be real, got {array.dtype}")
     if not isinstance(array, Tracer) and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def per_axis(name: str, value: Any, axes: int) -> tuple[int, ...]:
